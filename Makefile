@@ -1,0 +1,31 @@
+# The newcomer's commands. `make repro` runs the main job, `make test` the tests; both set up .venv first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV_VERSION := 0.13.9
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
+
+# Everything but torch comes from the hash-pinned lock without a resolver. torch is installed by pip itself,
+# so that a CPU build offered through PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL wins over the CUDA build.
+setup: $(VENV)/.ready  ## create .venv from requirements.lock (done by every other command)
+$(VENV)/.ready: requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	touch $@
+
+lock:  ## resolve pyproject.toml again into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-package torch --no-emit-index-url --no-annotate --no-header --quiet \
+	  $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) -o requirements.lock
+
+.PHONY: help setup lock

@@ -1,0 +1,1 @@
+"""What every room shares: errors, atomic files, params, the records that cross stages, progress."""

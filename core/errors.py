@@ -1,0 +1,69 @@
+"""The one error tree. Everything a user can cause derives from AssayError.
+
+    AssayError
+    ├── ConfigError            params.yaml or a command line is wrong
+    ├── SourceError            the model cannot be fetched or read
+    │   └── UnsupportedModelError   it is readable, but not a family that works here
+    ├── IntegrityError         files do not match their manifest
+    ├── ResourceError          not enough disk or memory
+    ├── DataError              a data set is wrong (expectation, scorer, tokenizer)
+    ├── ExportError            the graph does not compute what torch computes
+    ├── QuantizationError      a recipe did not do what it promised
+    ├── RuntimeFault           an inference runtime failed
+    ├── RegistryError          MLflow could not be read or written
+    └── NoVariantPassed        every variant was stopped by a gate
+
+A message says what was wrong, where, and what to do. Command lines print it as one line and exit with `exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class AssayError(Exception):
+    """Base of everything Assay raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(AssayError):
+    exit_code = 2
+
+
+class SourceError(AssayError):
+    pass
+
+
+class UnsupportedModelError(SourceError):
+    pass
+
+
+class IntegrityError(AssayError):
+    pass
+
+
+class ResourceError(AssayError):
+    pass
+
+
+class DataError(AssayError):
+    pass
+
+
+class ExportError(AssayError):
+    pass
+
+
+class QuantizationError(AssayError):
+    pass
+
+
+class RuntimeFault(AssayError):
+    pass
+
+
+class RegistryError(AssayError):
+    pass
+
+
+class NoVariantPassed(AssayError):  # noqa: N818 - an outcome, named as the field would say it
+    exit_code = 3
