@@ -1,0 +1,156 @@
+"""params.yaml as typed objects. Loading checks everything that can be checked without touching a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from core import plugins
+from core.errors import ConfigError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelParams(Section):
+    source: str = Field(description="local folder, hub id, s3://bucket/prefix or models:/name@alias")
+    revision: str | None = Field(default=None, description="full commit hash; required for a hub id")
+    name: str = Field(default="assay", description="name in the MLflow registry")
+
+
+class MachineParams(Section):
+    threads: int = Field(default=2, ge=1, description="intra-op threads of every runtime")
+
+
+class SuiteParams(Section):
+    """One source of items. `kind` is a file in data/suites/; `options` is checked by that file's own model."""
+
+    kind: str
+    weight: float = Field(default=1.0, gt=0)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class DataParams(Section):
+    train_items: int = Field(ge=10)
+    calibration_share: float = Field(default=0.10, gt=0, lt=1, description="of the training items")
+    evaluation_items: int = Field(ge=50, description="item budget of the sequential test")
+    benchmark_items: int = Field(ge=1)
+    suites: dict[str, SuiteParams]
+
+
+class GenerationParams(Section):
+    max_tokens: int = Field(ge=1, description="new tokens for each answer; the prompt is not counted")
+
+
+class CalibrateParams(Section):
+    prefill_items: int = Field(ge=1, description="calibration items run as whole sequences")
+    decode_items: int = Field(ge=1, description="calibration items run token by token with a real KV cache")
+    decode_steps: int = Field(ge=1)
+    batch: int = Field(default=16, ge=1)
+    smooth_alphas: list[float] = Field(description="SmoothQuant migration strengths that recipes may ask for; 0 = off")
+    histogram_bins: int = Field(default=2048, ge=128)
+
+
+class EvaluateParams(Section):
+    chunk_items: int = Field(ge=1, description="items between two looks; also the unit of resuming")
+    batch: int = Field(ge=1)
+    alpha: float = Field(gt=0, lt=0.5, description="error rate of a wrong pass, and of a wrong fail")
+    margin_points: float = Field(gt=0, description="largest accepted loss of accuracy, in percentage points")
+    teacher_forced_items: int = Field(ge=1)
+
+
+class BenchmarkParams(Section):
+    batches: list[int]
+    output_tokens: int = Field(ge=2)
+    rounds: int = Field(ge=3, description="interleaved repetitions of each workload")
+    warmup_rounds: int = Field(default=1, ge=1)
+
+
+class SloParams(Section):
+    ttft_p95_ms: float = Field(gt=0)
+    itl_p95_ms: float = Field(gt=0)
+
+
+class SelectParams(Section):
+    objective: Literal["throughput", "latency", "size"]
+    max_size_ratio: float | None = Field(default=None, gt=0, description="artifact size over fp32's")
+    slo: SloParams
+
+
+class Recipe(Section):
+    """How to optimise. `quantizer` and `runtime` are file names; `options` is checked by the quantizer."""
+
+    quantizer: str
+    runtime: str = "ort"
+    margin_points: float | None = Field(default=None, gt=0, description="overrides evaluate.margin_points")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("quantizer")
+    @classmethod
+    def _quantizer_exists(cls, name: str) -> str:
+        if name not in plugins.known("models.quantizers"):
+            raise ValueError(f"no quantizer '{name}'; known: {', '.join(plugins.known('models.quantizers'))}")
+        return name
+
+    @field_validator("runtime")
+    @classmethod
+    def _runtime_exists(cls, name: str) -> str:
+        if name not in plugins.known("models.runtimes"):
+            raise ValueError(f"no runtime '{name}'; known: {', '.join(plugins.known('models.runtimes'))}")
+        return name
+
+
+class Params(Section):
+    seed: int
+    model: ModelParams
+    machine: MachineParams
+    data: DataParams
+    generation: GenerationParams
+    calibrate: CalibrateParams
+    evaluate: EvaluateParams
+    benchmark: BenchmarkParams
+    select: SelectParams
+    recipes: dict[str, Recipe]
+
+    @field_validator("recipes")
+    @classmethod
+    def _names_are_path_safe(cls, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+        if not recipes:
+            raise ValueError("at least one recipe is needed")
+        for name in recipes:
+            if not name.replace("-", "").isalnum():
+                raise ValueError(f"recipe name '{name}': letters, digits and hyphens only (DVC reads a dot as a path)")
+        return recipes
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe called `name`; raises ConfigError naming the known ones."""
+        if name not in self.recipes:
+            raise ConfigError(f"params.yaml has no recipe '{name}'; known: {', '.join(self.recipes)}")
+        return self.recipes[name]
+
+    def margin_points(self, recipe_name: str) -> float:
+        """The drift margin that holds for a recipe, in percentage points."""
+        return self.recipe(recipe_name).margin_points or self.evaluate.margin_points
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml; every problem is reported with its key, as one ConfigError."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path} not found: run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigError(f"{path}: {problems}") from error

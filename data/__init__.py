@@ -1,0 +1,1 @@
+"""Items, splits, tokens and the expectations they must meet."""

@@ -1,0 +1,7 @@
+"""The suite contract. Each file here is one source of items; its file name is its `kind` in params.
+
+A suite module has
+- `class Options(BaseModel)`: checked before any work;
+- `items(options, count, seed) -> Iterator[Item]`: `count` items with distinct questions, the same for the same seed;
+- `is_right(item, text) -> bool`: exact match of a model's whole reply against the item's verifiable answer.
+"""

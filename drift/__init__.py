@@ -1,0 +1,1 @@
+"""Statistics of drift: pure functions on arrays and counts."""

@@ -1,0 +1,1 @@
+"""What a person or CI starts, one verb a file."""

@@ -1,0 +1,52 @@
+"""Random models of the real architectures, small enough to export in a second. Made once a session by conftest.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}<|User|>{{ message['content'] }}"
+    "{% else %}<|Assistant|>{{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|bos|>", "<|eos|>", "<|User|>", "<|Assistant|>", "<think>", "</think>"]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, one token per digit, R1-style chat template."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    core.train_from_iterator(["What is 12 + 34? Compute the sum step by step. The answer is 46."] * 4, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<|bos|>", eos_token="<|eos|>", pad_token="<|pad|>",
+        extra_special_tokens=["<|User|>", "<|Assistant|>"],
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make(folder: Path, family: str = "qwen2", seed: int = 0, layers: int = 2, hidden: int = 64) -> Path:
+    """Write a random `family` model ("qwen2" or "llama") with its tokenizer into `folder`, as bf16 safetensors."""
+    torch.manual_seed(seed)
+    words = tokenizer()
+    shape = {
+        "vocab_size": len(words), "hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": False,
+        "bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id,
+        "initializer_range": 0.2,
+    }
+    model = Qwen2ForCausalLM(Qwen2Config(**shape)) if family == "qwen2" else LlamaForCausalLM(LlamaConfig(**shape))
+    model.generation_config.pad_token_id = words.pad_token_id
+    model.to(torch.bfloat16).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
