@@ -33,14 +33,16 @@ class Record(BaseModel):
 
 
 class Item(Record):
-    """One task for the model. `answer` is what `scorer` (a suite's name) checks a reply against."""
+    """One task for the model. `answer` is what the scorer of data/suites/<kind>.py checks a reply against."""
 
     id: str
-    suite: str
+    suite: str  # the suite's key in params
     task: str
     question: str
     answer: str
     solution: str | None = None  # worked text that ends in the answer, where the suite has one
+    kind: str = "problems"  # file in data/suites/ that made the item and scores replies to it
+    metadata: str | None = None  # JSON that this kind's scorer needs besides the answer
 
 
 class Interval(Record):
