@@ -1,0 +1,161 @@
+"""Which architectures work, and what their config.json says, in one record.
+
+Everything here is decided from config.json and generation_config.json alone, so that a model that cannot work is
+refused by name before one byte of its weights is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue, ValidationError
+
+from core.errors import SourceError, UnsupportedModelError
+from core.records import Record
+
+# `architectures` entry of config.json → our name, which is also transformers' `model_type`.
+FAMILIES: dict[str, Literal["qwen2", "llama"]] = {"Qwen2ForCausalLM": "qwen2", "LlamaForCausalLM": "llama"}
+# RoPE variants whose frequencies do not depend on the length of the sequence, so that a graph can hold them.
+ROPE_TYPES = ("default", "linear", "llama3")
+WORKS = (
+    "works: Qwen2ForCausalLM and LlamaForCausalLM (also DeepSeek-R1-Distill-Qwen and -Llama), unquantized, "
+    f"full attention, rope type {', '.join(ROPE_TYPES)}"
+)
+
+
+class Architecture(Record):
+    """The shape of a causal LM. Counts are of elements; token ids index the rows of the embedding."""
+
+    family: Literal["qwen2", "llama"]
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocabulary: int  # rows of the embedding; a tokenizer may use fewer
+    max_position_embeddings: int
+    tied_embeddings: bool
+    attention_bias: bool
+    mlp_bias: bool
+    rms_norm_eps: float
+    rope_theta: float
+    rope_type: str
+    rope_scaling: dict[str, JsonValue]  # the other rope parameters as config.json has them; empty for "default"
+    dtype: str  # of the stored weights
+    eos_token_ids: tuple[int, ...]
+    bos_token_id: int | None
+    pad_token_id: int | None
+    parameters: int  # exact; tied embeddings are counted once
+
+
+def read(folder: Path) -> Architecture:
+    """The architecture of the model in `folder`.
+
+    Raises SourceError if config.json is missing or malformed, UnsupportedModelError if it is no family of ours.
+    """
+    config = _json(folder / "config.json")
+    if config is None:
+        raise SourceError(f"{folder} has no config.json: not a Hugging Face model folder")
+    generation = _json(folder / "generation_config.json") or {}
+    return parse(config, generation, str(folder))
+
+
+def parse(config: dict[str, Any], generation: dict[str, Any], where: str) -> Architecture:
+    """The architecture that `config` (config.json) and `generation` (generation_config.json, may be empty) describe.
+
+    `where` names the model in messages. As in transformers, generation_config.json decides the end tokens.
+    """
+    names = config.get("architectures") or []
+    family = FAMILIES.get(names[0]) if len(names) == 1 else None
+    if family is None or config.get("model_type") != family:
+        what = f"architectures {names or 'missing'}, model_type {config.get('model_type')!r}"
+        raise UnsupportedModelError(f"{where}: {what} is not supported; {WORKS}")
+    rope = _rope(config)
+    _refuse(config, rope, where)
+    try:
+        hidden, heads = config["hidden_size"], config["num_attention_heads"]
+        eos = generation.get("eos_token_id", config.get("eos_token_id"))
+        architecture = Architecture(
+            family=family,
+            layers=config["num_hidden_layers"],
+            hidden=hidden,
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or hidden // heads,
+            ffn=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+            max_position_embeddings=config["max_position_embeddings"],
+            tied_embeddings=config.get("tie_word_embeddings", False),
+            attention_bias=family == "qwen2" or config.get("attention_bias", False),
+            mlp_bias=family == "llama" and config.get("mlp_bias", False),
+            rms_norm_eps=config.get("rms_norm_eps", 1e-6),
+            rope_theta=rope.pop("rope_theta", 10000.0),
+            rope_type=rope.pop("rope_type"),
+            rope_scaling=rope,
+            dtype=config.get("dtype") or config.get("torch_dtype") or "float32",
+            eos_token_ids=tuple(eos) if isinstance(eos, list) else (eos,),
+            bos_token_id=config.get("bos_token_id"),
+            pad_token_id=generation.get("pad_token_id", config.get("pad_token_id")),
+            parameters=0,
+        )
+    except (KeyError, ValidationError) as error:
+        problem = f"no {error}" if isinstance(error, KeyError) else _first_problem(error)
+        raise SourceError(f"{where}: config.json is incomplete or malformed: {problem}") from error
+    return architecture.model_copy(update={"parameters": _parameters(architecture)})
+
+
+def _refuse(config: dict[str, Any], rope: dict[str, Any], where: str) -> None:
+    """Raise UnsupportedModelError for a setting inside a known family that no stage can honour."""
+    reasons = {
+        "a quantized checkpoint (quantization_config): give the original weights": "quantization_config" in config,
+        "custom code (auto_map): remote code is never run": "auto_map" in config,
+        "sliding-window attention (use_sliding_window)": bool(config.get("use_sliding_window")),
+        f"rope type {rope['rope_type']!r}": rope["rope_type"] not in ROPE_TYPES,
+        f"activation {config.get('hidden_act')!r}": config.get("hidden_act", "silu") != "silu",
+        f"partial rotary embedding {rope.get('partial_rotary_factor')}": rope.get("partial_rotary_factor", 1) != 1,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise UnsupportedModelError(f"{where}: {reason} is not supported; {WORKS}")
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    """RoPE settings in one form: transformers 5 writes `rope_parameters`, 4 wrote `rope_theta` and `rope_scaling`."""
+    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    rope["rope_type"] = rope.pop("type", None) or rope.get("rope_type") or "default"
+    if "rope_theta" not in rope and "rope_theta" in config:
+        rope["rope_theta"] = config["rope_theta"]
+    return rope
+
+
+def _parameters(a: Architecture) -> int:
+    """Weights of the model; checked against transformers in the tests."""
+    query, key_value = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    attention = a.hidden * (2 * query + 2 * key_value)
+    if a.attention_bias:
+        # Qwen2 has no bias on the output projection; Llama's switch covers all four.
+        attention += query + 2 * key_value + (a.hidden if a.family == "llama" else 0)
+    mlp = 3 * a.hidden * a.ffn + ((2 * a.ffn + a.hidden) if a.mlp_bias else 0)
+    embeddings = a.vocabulary * a.hidden * (1 if a.tied_embeddings else 2)
+    return embeddings + a.layers * (attention + mlp + 2 * a.hidden) + a.hidden
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, or None if there is no such file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise SourceError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{path} does not hold a JSON object")
+    return content
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
