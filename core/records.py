@@ -179,6 +179,10 @@ class Workload(Record):
     baseline_output_tok_s: Spread
     baseline_decode_tok_s: Spread
     decode_ratio: Spread  # variant over baseline, paired by round
+    baseline_ttft_ms: Percentiles | None = None
+    baseline_itl_ms: Percentiles | None = None
+    itl_quantiles_ms: list[float] = []  # 0th, 5th, … 100th percentile: the distribution, for plots
+    baseline_itl_quantiles_ms: list[float] = []
 
 
 class Machine(Record):
@@ -206,6 +210,7 @@ class Benchmark(Record):
     peak_rss_mib: float | None
     baseline_peak_rss_mib: float | None
     wall_s: float
+    notes: list[str] = []  # what a reader must know: a batch that did not fit, a workload kept from a killed run
 
     def workload(self, batch: int) -> Workload | None:
         """The figures at one batch size, or None where it was not measured."""

@@ -1,0 +1,39 @@
+"""Interleaved rounds over any number of sides: every side sees the same prompts under the same machine's mood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle, islice
+
+from bench.side import Sample, Side
+from core import progress
+
+Prompts = Sequence[Sequence[int]]
+
+
+def interleave(
+    sides: Sequence[Side],
+    prompts: Prompts,
+    batch: int,
+    output_tokens: int,
+    rounds: int,
+    warmup_rounds: int = 1,
+) -> list[list[Sample]]:
+    """`rounds` timed requests of `batch` prompts to each side; result[side][round].
+
+    The order turns by one side each round, so that no side always works after the same other (with two sides it
+    alternates). Every round takes the next prompts, so that a prefix cache cannot answer for the model. Warm-up
+    requests run the same prompts' shapes to the full length, so that memory pools have grown before the first round.
+    """
+    taken = cycle(prompts)
+    for _ in range(warmup_rounds):
+        requests = list(islice(taken, batch))
+        for side in sides:
+            side.generate(requests, output_tokens)
+    samples: list[list[Sample]] = [[] for _ in sides]
+    for index in progress.track(range(rounds), f"batch {batch}", unit="round"):
+        requests = list(islice(taken, batch))
+        for turn in range(len(sides)):
+            position = (index + turn) % len(sides)
+            samples[position].append(sides[position].generate(requests, output_tokens))
+    return samples
