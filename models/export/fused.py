@@ -1,0 +1,63 @@
+"""The fused graph: onnxruntime-genai's own builder, with GroupQueryAttention and packed QKV.
+
+It runs in a process of its own, because it peaks at about three times the weights and keeps what it took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from core import files
+from core.errors import ExportError
+
+GRAPH = "model.onnx"
+GRAPH_DATA = "model.onnx.data"
+
+
+def export(model_folder: Path, folder: Path, threads: int) -> None:
+    """Write model.onnx (fp32), its external data, genai_config.json and the tokenizer's files into `folder`.
+
+    Raises ExportError with the builder's last lines if it fails.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", "local", "-i", str(model_folder)]
+        command += ["-o", str(folder), "-p", "fp32", "-e", "cpu", "-c", cache]
+        run = subprocess.run(command, capture_output=True, text=True, env=_environment(threads), check=False)
+    if run.returncode != 0:
+        last = " | ".join((run.stderr or run.stdout).strip().splitlines()[-3:])
+        raise ExportError(f"onnxruntime-genai's builder failed on {model_folder}: {last}")
+    _settle_config(model_folder, folder)
+
+
+def _settle_config(model_folder: Path, folder: Path) -> None:
+    """Greedy search by default, and the pad token that the tokenizer has: the engine reads row lengths by it."""
+    path = folder / "genai_config.json"
+    config = json.loads(path.read_text())
+    config["search"].update(do_sample=False, top_k=1)
+    config["model"]["pad_token_id"] = pad_token_id(model_folder, config["model"]["pad_token_id"])
+    files.write_text(path, json.dumps(config, indent=2) + "\n")
+
+
+def pad_token_id(model_folder: Path, otherwise: int) -> int:
+    """The id to pad batches with. Right padding is found by this id, so it must never occur in a prompt."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True, trust_remote_code=False)
+    return int(tokenizer.pad_token_id) if tokenizer.pad_token_id is not None else otherwise
+
+
+def copy_serving_files(graph_folder: Path, folder: Path) -> None:
+    """Copy what stands beside a graph (configuration and tokenizer) into a variant's folder."""
+    for file in sorted(graph_folder.iterdir()):
+        if file.is_file() and file.name not in (GRAPH, GRAPH_DATA):
+            shutil.copy(file, folder)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
