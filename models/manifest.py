@@ -112,12 +112,8 @@ def verify(folder: Path) -> Manifest:
     present = set(_plain_files(folder))
     missing = sorted(manifest.files.keys() - present)
     extra = sorted(present - manifest.files.keys())
-    # A changed size needs no hashing; and nothing needs hashing once the set of files is wrong.
-    common = sorted(manifest.files.keys() & present)
-    changed = [name for name in common if (folder / name).stat().st_size != manifest.files[name].bytes]
-    if not (missing or extra or changed):
-        hashed = _hash_all(folder, common)
-        changed = [name for name in common if hashed[name] != manifest.files[name]]
+    hashed = _hash_all(folder, present & manifest.files.keys())
+    changed = sorted(name for name in hashed if hashed[name] != manifest.files[name])
     problems = [
         f"{word}: {', '.join(names)}"
         for word, names in (("changed", changed), ("missing", missing), ("extra", extra))
