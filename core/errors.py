@@ -57,7 +57,7 @@ class QuantizationError(AssayError):
     pass
 
 
-class RuntimeFault(AssayError):
+class RuntimeFault(AssayError):  # noqa: N818 - RuntimeError is Python's own
     pass
 
 

@@ -55,8 +55,9 @@ class CalibrateParams(Section):
     decode_items: int = Field(ge=1, description="calibration items run token by token with a real KV cache")
     decode_steps: int = Field(ge=1)
     batch: int = Field(default=16, ge=1)
-    smooth_alphas: list[float] = Field(description="SmoothQuant migration strengths that recipes may ask for; 0 = off")
-    histogram_bins: int = Field(default=2048, ge=128)
+    sample_rows: int = Field(
+        default=1024, ge=64, description="activation rows kept per matmul input, chosen uniformly"
+    )
 
 
 class EvaluateParams(Section):
@@ -127,7 +128,9 @@ class Params(Section):
             raise ValueError("at least one recipe is needed")
         for name in recipes:
             if not name.replace("-", "").isalnum():
-                raise ValueError(f"recipe name '{name}': letters, digits and hyphens only (DVC reads a dot as a path)")
+                raise ValueError(
+                    f"recipe name '{name}': letters, digits and hyphens only (DVC reads a dot as a path)"
+                )
         return recipes
 
     def recipe(self, name: str) -> Recipe:

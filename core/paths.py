@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
-MODEL = ARTIFACTS / "model"                 # export: the original weights, as resolved from model.source
-DATA = ARTIFACTS / "data"                   # prepare: train, calibration, evaluation, benchmark (parquet)
-DATA_DOCS = ARTIFACTS / "data-docs"         # prepare: Great Expectations' data docs (one HTML site)
-EXPORT = ARTIFACTS / "export"               # export: fused/ and standard/
-CALIBRATION = ARTIFACTS / "calibration"     # calibrate
-VARIANTS = ARTIFACTS / "variants"           # quantize: one immutable folder with manifest.json for each recipe
-EVALUATION = ARTIFACTS / "evaluation"       # evaluate: <recipe>.json and <recipe>.parquet
-BENCHMARK = ARTIFACTS / "benchmark"         # benchmark: <recipe>.json
-DECISION = ARTIFACTS / "decision.json"      # select
+MODEL = ARTIFACTS / "model"  # export: the original weights, as resolved from model.source
+DATA = ARTIFACTS / "data"  # prepare: train, calibration, evaluation, benchmark (parquet)
+DATA_DOCS = ARTIFACTS / "data-docs"  # prepare: Great Expectations' data docs (one HTML site)
+EXPORT = ARTIFACTS / "export"  # export: fused/ and standard/
+CALIBRATION = ARTIFACTS / "calibration"  # calibrate
+VARIANTS = ARTIFACTS / "variants"  # quantize: one immutable folder with manifest.json for each recipe
+EVALUATION = ARTIFACTS / "evaluation"  # evaluate: <recipe>.json and <recipe>.parquet
+BENCHMARK = ARTIFACTS / "benchmark"  # benchmark: <recipe>.json
+DECISION = ARTIFACTS / "decision.json"  # select
 REGISTRATION = ARTIFACTS / "registration.json"  # register
-REPORTS = Path("reports")                   # report: index.html and summary.md
-CACHE = Path(".cache/assay")                # content-addressed: reference outputs, half-done evaluations
+REPORTS = Path("reports")  # report: index.html and summary.md
+CACHE = Path(".cache/assay")  # content-addressed: reference outputs, half-done evaluations

@@ -2,7 +2,7 @@
 
 Inputs: input_ids int64 (batch, length), attention_mask int64 (batch, past + length), position_ids int64 (batch,
 length), past_key_values.N.key/value float32 (batch, kv heads, past, head dim).
-Outputs: logits float32 (batch, length, vocabulary) and present.N.key/value (batch, kv heads, past + length, head dim).
+Outputs: logits float32 (batch, length, vocabulary), present.N.key/value (batch, kv heads, past + length, head dim).
 Source: https://pytorch.org/docs/stable/onnx_dynamo.html
 """
 
@@ -61,14 +61,23 @@ def export(model_folder: Path, folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     architecture = families.read(model_folder)
     model = AutoModelForCausalLM.from_pretrained(
-        model_folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True,
+        model_folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
         attn_implementation="sdpa",
     ).eval()
     names = [f"{layer}.{part}" for layer in range(architecture.layers) for part in ("key", "value")]
     example, dynamic = _example(architecture)
     try:
         program = torch.onnx.export(
-            _WithFlatCache(model).eval(), example, dynamo=True, opset_version=OPSET, dynamic_shapes=dynamic, verbose=False,
+            _WithFlatCache(model).eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=dynamic,
+            verbose=False,
             input_names=["input_ids", "attention_mask", "position_ids", *(f"past_key_values.{n}" for n in names)],
             output_names=["logits", *(f"present.{n}" for n in names)],
         )

@@ -1,0 +1,34 @@
+"""Torch weights to ONNX, held against torch on prefill and on decode steps.
+
+    python -m stages.export
+
+Reads artifacts/model, writes artifacts/export/fused, artifacts/export/standard and artifacts/export/export.json.
+"""
+
+from __future__ import annotations
+
+import json
+
+from core import cli, files, params, paths
+from core.progress import say
+from models import manifest
+from models.export import check, fused, standard
+
+
+def main() -> None:
+    settings = params.load()
+    threads = settings.machine.threads
+    record: dict[str, object] = {"source_sha256": manifest.source_digest(paths.MODEL)}
+    with files.atomic_folder(paths.EXPORT) as folder:
+        for name, exporter in (("fused", fused.export), ("standard", standard.export)):
+            say(f"export: {name} graph")
+            exporter(paths.MODEL, folder / name, threads)
+            found = check.compare(paths.MODEL, folder / name / fused.GRAPH, threads, settings.seed)
+            prefill, decode = found["prefill"], found["decode"]
+            say(f"export: {name} differs from torch by {prefill:.1e} (prefill) and {decode:.1e} (decode)")
+            record[name] = found
+        files.write_text(folder / "export.json", json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,50 @@
+"""Make one variant: apply a recipe to the exported model.
+
+    python -m stages.quantize int8-static
+
+Reads artifacts/export and artifacts/calibration, writes artifacts/variants/<recipe>/ with its manifest.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from pydantic import ValidationError
+
+from core import cli, files, params, paths, plugins
+from core.errors import ConfigError
+from core.progress import say
+from models import manifest
+from models.quantizers import Context
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make one variant.")
+    parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
+    name = parser.parse_args().recipe
+    settings = params.load()
+    recipe = settings.recipe(name)
+    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    try:
+        options = quantizer.Options.model_validate(recipe.options)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigError(f"params.yaml: recipes.{name}.options: {problems}") from error
+    context = Context(
+        model_folder=paths.MODEL,
+        export_folder=paths.EXPORT,
+        calibration_folder=paths.CALIBRATION,
+        data_folder=paths.DATA,
+        threads=settings.machine.threads,
+        seed=settings.seed,
+    )
+    target = paths.VARIANTS / name
+    with files.atomic_folder(target) as folder:
+        facts = quantizer.quantize(context, options, folder)
+        manifest.write(folder, variant=name, recipe=recipe, model_folder=paths.MODEL, facts=facts)
+    size_mib = files.folder_bytes(target) / 2**20
+    say(f"quantize: {name} is {size_mib:.1f} MiB, manifest {manifest.digest(target)[:12]}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
