@@ -7,6 +7,7 @@ refused by name before one byte of its weights is downloaded.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,19 @@ from core.records import Record
 
 # `architectures` entry of config.json → our name, which is also transformers' `model_type`.
 FAMILIES: dict[str, Literal["qwen2", "llama"]] = {"Qwen2ForCausalLM": "qwen2", "LlamaForCausalLM": "llama"}
-# RoPE variants whose frequencies do not depend on the length of the sequence, so that a graph can hold them.
-ROPE_TYPES = ("default", "linear", "llama3")
+# RoPE variants whose frequencies do not depend on the length of the sequence, so that a graph can hold them, and the
+# settings that each needs. onnxruntime-genai's builder knows "llama3" for Llama only.
+ROPE_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "qwen2": {"default": (), "linear": ("factor",)},
+    "llama": {
+        "default": (),
+        "linear": ("factor",),
+        "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    },
+}
 WORKS = (
-    "works: Qwen2ForCausalLM and LlamaForCausalLM (also DeepSeek-R1-Distill-Qwen and -Llama), unquantized, "
-    f"full attention, rope type {', '.join(ROPE_TYPES)}"
+    "works: Qwen2ForCausalLM and LlamaForCausalLM (also DeepSeek-R1-Distill-Qwen and -Llama), unquantized, with full "
+    "attention and rope type default, linear or (Llama) llama3"
 )
 
 
@@ -48,7 +57,7 @@ class Architecture(Record):
     eos_token_ids: tuple[int, ...]
     bos_token_id: int | None
     pad_token_id: int | None
-    parameters: int  # exact; tied embeddings are counted once
+    parameters: int  # weights to store; tied embeddings are counted once
 
 
 def read(folder: Path) -> Architecture:
@@ -74,10 +83,14 @@ def parse(config: dict[str, Any], generation: dict[str, Any], where: str) -> Arc
         what = f"architectures {names or 'missing'}, model_type {config.get('model_type')!r}"
         raise UnsupportedModelError(f"{where}: {what} is not supported; {WORKS}")
     rope = _rope(config)
-    _refuse(config, rope, where)
+    _refuse(config, rope, family, where)
+    eos = generation.get("eos_token_id", config.get("eos_token_id"))
+    if eos is None:
+        raise SourceError(
+            f"{where}: neither generation_config.json nor config.json has eos_token_id: it could not stop"
+        )
     try:
         hidden, heads = config["hidden_size"], config["num_attention_heads"]
-        eos = generation.get("eos_token_id", config.get("eos_token_id"))
         architecture = Architecture(
             family=family,
             layers=config["num_hidden_layers"],
@@ -101,25 +114,65 @@ def parse(config: dict[str, Any], generation: dict[str, Any], where: str) -> Arc
             pad_token_id=generation.get("pad_token_id", config.get("pad_token_id")),
             parameters=0,
         )
-    except (KeyError, ValidationError) as error:
-        problem = f"no {error}" if isinstance(error, KeyError) else _first_problem(error)
-        raise SourceError(f"{where}: config.json is incomplete or malformed: {problem}") from error
-    return architecture.model_copy(update={"parameters": _parameters(architecture)})
+    except KeyError as error:
+        raise SourceError(f"{where}: config.json has no {error}") from error
+    except (TypeError, ValidationError) as error:
+        raise SourceError(f"{where}: config.json is malformed: {_first_problem(error)}") from error
+    sizes = tensors(architecture).values()
+    return architecture.model_copy(update={"parameters": sum(math.prod(shape) for shape in sizes)})
 
 
-def _refuse(config: dict[str, Any], rope: dict[str, Any], where: str) -> None:
+def tensors(a: Architecture) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight that a checkpoint of this architecture holds (names as in transformers)."""
+    query, key_value = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (a.vocabulary, a.hidden)}
+    matrices = {
+        "self_attn.q_proj": (query, a.hidden),
+        "self_attn.k_proj": (key_value, a.hidden),
+        "self_attn.v_proj": (key_value, a.hidden),
+        "self_attn.o_proj": (a.hidden, query),
+        "mlp.gate_proj": (a.ffn, a.hidden),
+        "mlp.up_proj": (a.ffn, a.hidden),
+        "mlp.down_proj": (a.hidden, a.ffn),
+    }
+    for layer in range(a.layers):
+        for name, shape in matrices.items():
+            shapes[f"model.layers.{layer}.{name}.weight"] = shape
+            if _has_bias(a, name):
+                shapes[f"model.layers.{layer}.{name}.bias"] = shape[:1]
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"model.layers.{layer}.{name}.weight"] = (a.hidden,)
+    shapes["model.norm.weight"] = (a.hidden,)
+    if not a.tied_embeddings:
+        shapes["lm_head.weight"] = (a.vocabulary, a.hidden)
+    return shapes
+
+
+def _has_bias(a: Architecture, matrix: str) -> bool:
+    if matrix.startswith("mlp."):
+        return a.mlp_bias
+    # Qwen2 has no bias on the output projection; Llama's switch covers all four.
+    return a.attention_bias and not (a.family == "qwen2" and matrix.endswith("o_proj"))
+
+
+def _refuse(config: dict[str, Any], rope: dict[str, Any], family: str, where: str) -> None:
     """Raise UnsupportedModelError for a setting inside a known family that no stage can honour."""
+    needed = ROPE_SETTINGS[family].get(rope["rope_type"])
     reasons = {
-        "a quantized checkpoint (quantization_config): give the original weights": "quantization_config" in config,
-        "custom code (auto_map): remote code is never run": "auto_map" in config,
+        "a quantized checkpoint (quantization_config): give the original weights": bool(
+            config.get("quantization_config")
+        ),
+        "custom code (auto_map): remote code is never run": bool(config.get("auto_map")),
         "sliding-window attention (use_sliding_window)": bool(config.get("use_sliding_window")),
-        f"rope type {rope['rope_type']!r}": rope["rope_type"] not in ROPE_TYPES,
+        f"rope type {rope['rope_type']!r}": needed is None,
         f"activation {config.get('hidden_act')!r}": config.get("hidden_act", "silu") != "silu",
         f"partial rotary embedding {rope.get('partial_rotary_factor')}": rope.get("partial_rotary_factor", 1) != 1,
     }
     for reason, holds in reasons.items():
         if holds:
             raise UnsupportedModelError(f"{where}: {reason} is not supported; {WORKS}")
+    if missing := [name for name in needed or () if name not in rope]:
+        raise SourceError(f"{where}: rope type {rope['rope_type']!r} lacks {', '.join(missing)} in config.json")
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
@@ -129,18 +182,6 @@ def _rope(config: dict[str, Any]) -> dict[str, Any]:
     if "rope_theta" not in rope and "rope_theta" in config:
         rope["rope_theta"] = config["rope_theta"]
     return rope
-
-
-def _parameters(a: Architecture) -> int:
-    """Weights of the model; checked against transformers in the tests."""
-    query, key_value = a.heads * a.head_dim, a.kv_heads * a.head_dim
-    attention = a.hidden * (2 * query + 2 * key_value)
-    if a.attention_bias:
-        # Qwen2 has no bias on the output projection; Llama's switch covers all four.
-        attention += query + 2 * key_value + (a.hidden if a.family == "llama" else 0)
-    mlp = 3 * a.hidden * a.ffn + ((2 * a.ffn + a.hidden) if a.mlp_bias else 0)
-    embeddings = a.vocabulary * a.hidden * (1 if a.tied_embeddings else 2)
-    return embeddings + a.layers * (attention + mlp + 2 * a.hidden) + a.hidden
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -156,6 +197,8 @@ def _json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: TypeError | ValidationError) -> str:
+    if isinstance(error, TypeError):
+        return str(error)
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -14,7 +14,7 @@ from models import families, manifest
 from models.runtimes import Generation, Logits, TokenIds
 from models.runtimes._growing_cache import growing_cache
 
-# A finished row costs what a running one does, but leaving them out copies the KV cache: done once an eighth has finished.
+# A finished row costs what a running one does, but leaving it out copies the KV cache: done once an eighth finished.
 KEEP_SHARE = 0.875
 
 
@@ -36,8 +36,8 @@ class TorchRuntime:
         torch.set_num_threads(threads)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         if self.device == "cuda" and dtype != "float32":
-            # Not for float32: "high" allows TF32, whose 10-bit mantissa errs as much as the drift that the reference is
-            # there to measure. In half precision the weights err more than that already.
+            # Not for float32: "high" allows TF32, whose 10-bit mantissa errs as much as the drift that the reference
+            # is there to measure. In half precision the weights err more than that already.
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
         self._model: Any = AutoModelForCausalLM.from_pretrained(
