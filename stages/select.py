@@ -1,0 +1,47 @@
+"""Choose the variant to serve: gates and objective from params over the records of evaluate and benchmark.
+
+    python -m stages.select
+
+Writes artifacts/decision.json and exits 0 even when no variant passed, so that `report` can still show why;
+`register` then refuses with exit code 3.
+"""
+
+from __future__ import annotations
+
+from core import cli, params, paths
+from core.errors import IntegrityError
+from core.params import Params
+from core.progress import say
+from core.records import Benchmark, Evaluation
+from models import manifest
+from models.gates import Evidence
+from models.selection import decide
+
+
+def main() -> None:
+    settings = params.load()
+    decision = decide([_evidence(settings, name) for name in settings.recipes], settings.select)
+    decision.save(paths.DECISION)
+    say(decision.sentence)
+
+
+def _evidence(settings: Params, name: str) -> Evidence:
+    digest, problem = None, None
+    try:
+        manifest.verify(paths.VARIANTS / name)
+        digest = manifest.digest(paths.VARIANTS / name)
+    except IntegrityError as error:  # a gate's finding, not the end of the run: the other variants may be sound
+        problem = str(error)
+    evaluation, benchmark = paths.EVALUATION / f"{name}.json", paths.BENCHMARK / f"{name}.json"
+    return Evidence(
+        variant=name,
+        runtime=settings.recipe(name).runtime,
+        manifest_sha256=digest,
+        problem=problem,
+        evaluation=Evaluation.read(evaluation) if evaluation.exists() else None,
+        benchmark=Benchmark.read(benchmark) if benchmark.exists() else None,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,214 @@
+"""Records as the stages write them, with plausible figures, for tests of select, report and register."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from core.records import (
+    Behaviour,
+    Benchmark,
+    Evaluation,
+    Flip,
+    Flips,
+    Interval,
+    Look,
+    Machine,
+    Percentiles,
+    Spread,
+    TaskAccuracy,
+    TeacherForced,
+    Verdict,
+    Workload,
+)
+from models.gates import Evidence
+
+TASKS = ("chain_sum", "gcd", "products", "word_problems")
+MACHINE = Machine(
+    cpu="AMD EPYC 9B14",
+    cores=2,
+    memory_mib=7948,
+    accelerator=None,
+    threads=2,
+    versions={"onnxruntime": "1.32.0", "onnxruntime-genai": "0.18.0", "python": "3.11.7", "torch": "2.13.0"},
+)
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a variant is like: points lost, discordance, speed over fp32, MiB, KL, looks taken, margin, verdict."""
+
+    loss: float
+    discordance: float
+    speed: float
+    mib: float
+    kl: float
+    looks: int
+    margin: float
+    verdict: Verdict
+
+
+SHAPES = {
+    "fp32": Shape(0.0, 0.001, 1.0, 28.9, 1e-9, 1, 0.5, "pass"),
+    "fp16": Shape(0.0, 0.002, 1.1, 14.6, 4e-7, 1, 0.5, "pass"),
+    "int8-weight": Shape(0.05, 0.008, 1.35, 8.9, 3e-5, 4, 0.5, "pass"),
+    "int4-weight": Shape(1.3, 0.06, 1.6, 6.2, 9e-3, 23, 1.0, "inconclusive"),
+    "int8-static": Shape(0.1, 0.02, 2.2, 8.6, 1.2e-3, 6, 1.0, "pass"),
+}
+
+
+def digest(variant: str) -> str:
+    return (variant.encode().hex() * 8)[:64]
+
+
+def evaluation(variant: str, **changes: Any) -> Evaluation:
+    shape = SHAPES[variant]
+    items = min(256 * shape.looks, 6000)
+    half = shape.margin - shape.loss - 0.08 if shape.verdict == "pass" else 0.9
+    lost = round(items * (shape.discordance + shape.loss / 100) / 2)
+    gained = round(items * (shape.discordance - shape.loss / 100) / 2) if shape.discordance > shape.loss / 100 else 0
+    reasons = {
+        "pass": f"the whole interval lies above -{shape.margin:g} points",
+        "fail": f"the whole interval lies below -{shape.margin:g} points",
+        "inconclusive": f"the interval straddles -{shape.margin:g} points when the item budget is spent",
+    }
+    right = round(0.93 * items)
+    record = Evaluation(
+        variant=variant,
+        manifest_sha256=digest(variant),
+        runtime="ort",
+        runtime_version="0.18.0",
+        reference_sha256="ab" * 32,
+        reference_runtime="torch 2.13.0",
+        seed=20261124,
+        status="measured",
+        verdict=shape.verdict,
+        reason=reasons[shape.verdict],
+        margin_points=shape.margin,
+        alpha=0.05,
+        items=items,
+        items_budget=6000,
+        items_to_settle=19000 if shape.verdict == "inconclusive" else None,
+        accuracy_reference=interval(0.93, 0.012, items),
+        accuracy_variant=interval(0.93 - shape.loss / 100, 0.012, items),
+        delta_points=interval(-shape.loss, half, items),
+        flips=Flips(
+            both_right=right - lost, both_wrong=items - right - gained, lost=lost, gained=gained, mcnemar_p=0.31
+        ),
+        looks=[_look(shape, 256 * index) for index in range(1, shape.looks + 1)],
+        by_task=[
+            TaskAccuracy(task=task, items=items // 4, reference=base, variant=base - shape.loss / 100 * weight)
+            for task, base, weight in zip(TASKS, (0.97, 0.95, 0.86, 0.94), (0.4, 0.8, 2.4, 0.4), strict=True)
+        ],
+        behaviour=Behaviour(
+            truncated=(0.004, 0.004 + shape.loss / 200),
+            missing_think_close=(0.002, 0.002 + shape.loss / 300),
+            repetitive=(0.001, 0.001 + shape.loss / 400),
+            empty=(0.0, 0.0),
+            mean_output_tokens=(78.2, 78.2 + shape.loss),
+            identical_answers=1 - 4 * shape.discordance,
+            items=items,
+        ),
+        teacher_forced=TeacherForced(
+            items=256,
+            tokens=20011,
+            kl_mean=interval(shape.kl, shape.kl * 0.2, 256),
+            kl_p99=shape.kl * 22,
+            kl_max=shape.kl * 310,
+            top1_agreement=interval(1 - shape.discordance / 3, shape.discordance / 12, 256),
+            perplexity_reference=1.084,
+            perplexity_ratio=interval(1 + shape.kl, shape.kl * 0.4, 256),
+        ),
+        flip_examples=[_flip(variant, index) for index in range(min(lost + gained, 4))],
+        wall_s=9.0 * shape.looks,
+        peak_rss_mib=612.0,
+    )
+    return record.model_copy(update=changes)
+
+
+def benchmark(variant: str, samples: int = 40, **changes: Any) -> Benchmark:
+    shape = SHAPES[variant]
+    record = Benchmark(
+        variant=variant,
+        manifest_sha256=digest(variant),
+        runtime="ort",
+        baseline="Hugging Face generate, fp32",
+        status="measured",
+        machine=MACHINE,
+        workloads=[workload(shape.speed, batch, samples) for batch in (1, 4, 8, 16)],
+        load_ms=spread(120 + 3 * shape.mib),
+        artifact_mib=shape.mib,
+        peak_rss_mib=140 + 2.4 * shape.mib,
+        baseline_peak_rss_mib=512.0,
+        wall_s=41.0,
+    )
+    return record.model_copy(update=changes)
+
+
+def workload(speed: float, batch: int, samples: int = 40) -> Workload:
+    itl = 2.06 / speed * batch**0.55
+    output = 1000 * batch / itl
+    shape = np.array([0.9, *np.linspace(0.94, 1.15, 18), 1.3, 2.1])
+    return Workload(
+        batch=batch,
+        prompt_tokens=31,
+        output_tokens=64,
+        ttft_ms=Percentiles(p50=4.1 * batch**0.7, p95=5.2 * batch**0.7, p99=7.0 * batch**0.7, count=samples),
+        itl_ms=Percentiles(p50=itl, p95=itl * 1.3, p99=itl * 1.9, count=63 * samples),
+        output_tok_s=spread(output * 0.96),
+        decode_tok_s=spread(output),
+        baseline_output_tok_s=spread(105.0 * batch**0.8),
+        baseline_decode_tok_s=spread(110.0 * batch**0.8),
+        decode_ratio=spread(output / (110.0 * batch**0.8)),
+        baseline_ttft_ms=Percentiles(p50=11.0, p95=14.0, p99=19.0, count=samples),
+        baseline_itl_ms=Percentiles(p50=9.1, p95=11.2, p99=15.0, count=63 * samples),
+        itl_quantiles_ms=(itl * shape).tolist(),
+        baseline_itl_quantiles_ms=(9.1 * shape).tolist(),
+    )
+
+
+def evidence(variant: str, **changes: Any) -> Evidence:
+    fields = {
+        "variant": variant,
+        "runtime": "ort",
+        "manifest_sha256": digest(variant),
+        "problem": None,
+        "evaluation": evaluation(variant),
+        "benchmark": benchmark(variant),
+    }
+    return Evidence(**(fields | changes))
+
+
+def interval(value: float, half: float, count: int) -> Interval:
+    return Interval(value=value, low=value - half, high=value + half, level=0.95, count=count)
+
+
+def spread(median: float) -> Spread:
+    return Spread(median=median, low=median * 0.96, high=median * 1.05, rounds=5)
+
+
+def _look(shape: Shape, items: int) -> Look:
+    half = 100 * 1.96 * (shape.discordance / items) ** 0.5 * 1.5 + 0.1
+    wobble = half * 0.3 * np.sin(items / 300)
+    delta = -shape.loss + float(wobble)
+    return Look(items=items, delta_points=delta, low_points=delta - half, high_points=delta + half)
+
+
+def _flip(variant: str, index: int) -> Flip:
+    direction: Literal["lost", "gained"] = "gained" if index == 2 else "lost"
+    worked = "<think>\n48 + 17 = 65\n65 + 120 = {}\n{} + 9 = {}\n</think>\nThe answer is {}."
+    right, wrong = worked.format(185, 185, 194, 194), worked.format(175, 175, 184, 184)
+    if index == 1:
+        wrong = "<think>\n48 + 17 = 65\n" + "65 + 120 = 65 + 120 = " * 14
+    return Flip(
+        item_id=f"{variant}-{index}",
+        task=TASKS[index % 4],
+        question=f"What is 48 + 17 + 120 + 9? {HOSTILE if index == 3 else ''}".strip(),
+        answer="194",
+        reference_text=wrong if direction == "gained" else right,
+        variant_text=right if direction == "gained" else wrong,
+        direction=direction,
+    )
