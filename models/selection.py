@@ -85,8 +85,8 @@ def _throughput(benchmark: Benchmark, baseline: Benchmark | None) -> str:
         return f"{value:,.0f} tok/s at batch {largest.batch}, {benchmark.artifact_mib:,.1f} MiB"
     theirs = against.output_tok_s.median
     return (
-        f"{value / theirs:.1f}x fp32's throughput at batch {largest.batch} "
-        f"({value:,.0f} against {theirs:,.0f} tok/s) at {benchmark.artifact_mib / baseline.artifact_mib:.0%} of its size"
+        f"{value / theirs:.1f}x fp32's throughput at batch {largest.batch} ({value:,.0f} against {theirs:,.0f} tok/s)"
+        f" at {benchmark.artifact_mib / baseline.artifact_mib:.0%} of its size"
     )
 
 

@@ -26,16 +26,16 @@ def main() -> None:
 
 
 def _evidence(settings: Params, name: str) -> Evidence:
-    digest, problem = None, None
+    runtime, digest, problem = settings.recipe(name).runtime, None, None
     try:
-        manifest.verify(paths.VARIANTS / name)
+        runtime = manifest.verify(paths.VARIANTS / name).runtime
         digest = manifest.digest(paths.VARIANTS / name)
     except IntegrityError as error:  # a gate's finding, not the end of the run: the other variants may be sound
         problem = str(error)
     evaluation, benchmark = paths.EVALUATION / f"{name}.json", paths.BENCHMARK / f"{name}.json"
     return Evidence(
         variant=name,
-        runtime=settings.recipe(name).runtime,
+        runtime=runtime,
         manifest_sha256=digest,
         problem=problem,
         evaluation=Evaluation.read(evaluation) if evaluation.exists() else None,
