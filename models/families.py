@@ -60,16 +60,16 @@ class Architecture(Record):
     parameters: int  # weights to store; tied embeddings are counted once
 
 
-def read(folder: Path) -> Architecture:
-    """The architecture of the model in `folder`.
+def read(folder: Path, where: str | None = None) -> Architecture:
+    """The architecture of the model in `folder`; `where` names it in messages (default: the folder).
 
     Raises SourceError if config.json is missing or malformed, UnsupportedModelError if it is no family of ours.
     """
     config = _json(folder / "config.json")
     if config is None:
-        raise SourceError(f"{folder} has no config.json: not a Hugging Face model folder")
+        raise SourceError(f"{where or folder} has no config.json: not a Hugging Face model")
     generation = _json(folder / "generation_config.json") or {}
-    return parse(config, generation, str(folder))
+    return parse(config, generation, where or str(folder))
 
 
 def parse(config: dict[str, Any], generation: dict[str, Any], where: str) -> Architecture:

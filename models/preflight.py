@@ -1,0 +1,100 @@
+"""Is there room for the job? Asked before the first byte is downloaded, not found out three hours later.
+
+Estimates come from the architecture and the recipes. Figures: README "What it needs", measured with
+`/usr/bin/time -v` on a random model of Qwen2.5-0.5B shape.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.errors import ResourceError
+from core.params import Recipe
+from core.progress import say
+from core.records import Record
+from models.families import Architecture
+
+SKIP = "ASSAY_SKIP_RESOURCE_CHECK"
+GIB = 2**30
+FP32_BYTES = 4
+# Bytes on disk for a parameter of the source; config.json's dtype, else float32.
+SOURCE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+EXPORTED_GRAPHS = 2  # fused and standard, both in fp32
+# Bytes on disk for a parameter, with scales and the parts that stay wide; any other quantizer is taken as fp32.
+VARIANT_BYTES = {"half": 2.0, "weight_only": 1.3, "static_int8": 1.5}
+# DVC keeps a copy of every output in its cache, unless the file system can share blocks.
+DVC_COPIES = 2
+# The exporter holds the torch weights, the graph and its serialized form at once.
+PEAK_OVER_FP32_WEIGHTS = 3.0
+BASE_MEMORY_BYTES = 1 * GIB  # Python with torch, onnxruntime and transformers loaded
+
+
+class Estimate(Record):
+    """What one run takes at its peak."""
+
+    disk_bytes: int
+    memory_bytes: int
+
+
+def estimate(architecture: Architecture, recipes: Mapping[str, Recipe]) -> Estimate:
+    """Disk and memory that the stages need for this model and these recipes."""
+    per_parameter = float(SOURCE_BYTES.get(architecture.dtype, FP32_BYTES) + EXPORTED_GRAPHS * FP32_BYTES)
+    per_parameter += sum(VARIANT_BYTES.get(recipe.quantizer, FP32_BYTES) for recipe in recipes.values())
+    memory = BASE_MEMORY_BYTES + PEAK_OVER_FP32_WEIGHTS * FP32_BYTES * architecture.parameters
+    return Estimate(disk_bytes=int(DVC_COPIES * per_parameter * architecture.parameters), memory_bytes=int(memory))
+
+
+def check(architecture: Architecture, recipes: Mapping[str, Recipe], disk_folder: Path) -> Estimate:
+    """Raise ResourceError if `disk_folder`'s disk or the machine's memory is too small; returns the estimate."""
+    need = estimate(architecture, recipes)
+    check_disk(need.disk_bytes, disk_folder, f"a run of {len(recipes)} recipes")
+    have = available_memory_bytes()
+    if need.memory_bytes > have and not _skipped("memory", need.memory_bytes, have):
+        raise ResourceError(
+            f"this model needs about {_gib(need.memory_bytes)} of memory to export and quantize, {_gib(have)} is "
+            f"available: use a larger machine or a smaller model, or set {SKIP}=1 to try all the same"
+        )
+    return need
+
+
+def check_disk(need_bytes: int, folder: Path, what: str) -> None:
+    """Raise ResourceError if the disk of `folder` (which need not exist yet) has less than `need_bytes` free."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    have = shutil.disk_usage(existing).free
+    if need_bytes > have and not _skipped("disk space", need_bytes, have):
+        raise ResourceError(
+            f"{what} needs about {_gib(need_bytes)} in {folder}, its disk has {_gib(have)} free: make room, run "
+            f"fewer recipes, or set {SKIP}=1 to try all the same"
+        )
+
+
+def available_memory_bytes() -> int:
+    """Memory this process can still take: the machine's, or its container's limit where that is lower."""
+    import psutil
+
+    machine = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except OSError:
+        return machine  # no control group (version 2) limits this process
+    if limit == "max":
+        return machine
+    # The page cache counts as used, but gives way.
+    return min(machine, int(limit) - used + int(statistics.get("inactive_file", 0)))
+
+
+def _skipped(what: str, need: int, have: int) -> bool:
+    if os.environ.get(SKIP) != "1":
+        return False
+    say(f"warning: about {_gib(need)} of {what} needed, {_gib(have)} available; going on because {SKIP}=1")
+    return True
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB"
