@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from models.quantizers import Context
 from tests import tiny
+from tests.models import made
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +19,10 @@ def tiny_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make(tmp_path_factory.mktemp("llama"), "llama")
+
+
+@pytest.fixture(scope="session", params=["qwen2", "llama"])
+def workshop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A tiny model, exported and calibrated: what every quantizer starts from."""
+    model_folder: Path = request.getfixturevalue(f"tiny_{request.param}")
+    return made.context(model_folder, tmp_path_factory.mktemp(request.param), made.items(model_folder, 32))

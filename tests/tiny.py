@@ -35,6 +35,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         bos_token="<|bos|>",
         eos_token="<|eos|>",
         pad_token="<|pad|>",
+        unk_token="<|pad|>",
         extra_special_tokens=["<|User|>", "<|Assistant|>"],
     )
     fast.chat_template = CHAT_TEMPLATE

@@ -36,9 +36,7 @@ class _WithFlatCache(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         for layer in range(len(past) // 2):
             cache.update(past[2 * layer], past[2 * layer + 1], layer)
         mask = _causal_mask(input_ids.shape[1], attention_mask)
-        output = self.model(
-            input_ids, attention_mask={"full_attention": mask}, position_ids=position_ids, past_key_values=cache
-        )
+        output = self.model(input_ids, attention_mask=mask, position_ids=position_ids, past_key_values=cache)
         present = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
         return [output.logits, *present]
 

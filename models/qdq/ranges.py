@@ -10,7 +10,7 @@ import numpy as np
 from models.calibration import Array, Site
 
 LEVELS = 255  # uint8 with a zero point
-SHRINK = np.linspace(0.3, 1.0, 36)  # shares of the full range that the MSE search tries
+SHRINK = np.linspace(0.2, 1.0, 33)  # shares of the full range that the MSE search tries
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,15 @@ def clip(site: Site, method: Literal["absmax", "percentile", "mse"], percentile:
         tail = (100 - percentile) / 2
         bottom, top = np.percentile(site.sample, [tail, 100 - tail])
         return Clip(max(low, min(float(bottom), 0.0)), min(high, max(float(top), 0.0)))
-    candidates = [Clip(low * share, high * share) for share in SHRINK]
-    return min(candidates, key=lambda candidate: float(np.square(candidate.apply(site.sample) - site.sample).mean()))
+    best = Clip(low, high)
+    for _ in range(2):  # one end, then the other, twice: outliers are often on one side only
+        best = _least_error(site.sample, [Clip(best.low, high * share) for share in SHRINK])
+        best = _least_error(site.sample, [Clip(low * share, best.high) for share in SHRINK])
+    return best
+
+
+def _least_error(sample: Array, candidates: list[Clip]) -> Clip:
+    return min(candidates, key=lambda candidate: float(np.square(candidate.apply(sample) - sample).mean()))
 
 
 def weight(values: Array, per_channel: bool) -> Array:

@@ -1,0 +1,48 @@
+"""What the stages before quantize leave for a tiny model, made once a session: see `workshop` in conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from core.params import CalibrateParams
+from core.records import Item
+from data.items import Prepared
+from models import calibration, calibration_run, families
+from models.export import fused, standard
+from models.quantizers import Context
+
+THREADS = 2
+CALIBRATE = CalibrateParams(prefill_items=16, decode_items=8, decode_steps=8, batch=4, sample_rows=128)
+
+
+def items(model_folder: Path, count: int, seed: int = 0) -> list[Prepared]:
+    """`count` items of random tokens, with prompts and solutions of uneven length."""
+    vocabulary = families.read(model_folder).vocabulary
+    rng = np.random.default_rng(seed)
+
+    def tokens(length: int) -> tuple[int, ...]:
+        return tuple(int(token) for token in rng.integers(10, vocabulary, length))
+
+    return [
+        Prepared(
+            Item(id=f"i{number}", suite="s", kind="problems", task="t", question=f"q{number}", answer="1"),
+            tokens(6 + number % 5),
+            tokens(12 + number % 7),
+        )
+        for number in range(count)
+    ]
+
+
+def context(model_folder: Path, folder: Path, rows: Sequence[Prepared]) -> Context:
+    """Export and calibrate `model_folder` into `folder`."""
+    fused.export(model_folder, folder / "export" / "fused", THREADS)
+    standard.export(model_folder, folder / "export" / "standard", THREADS)
+    kept = folder / "kept.safetensors"
+    calibration.save(
+        folder / "calibration" / calibration.FILE,
+        calibration_run.run(model_folder, rows, CALIBRATE, THREADS, 0, kept),
+    )
+    return Context(model_folder, folder / "export", folder / "calibration", folder / "data", THREADS, 0)

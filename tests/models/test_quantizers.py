@@ -1,0 +1,66 @@
+"""Every shipped recipe makes a variant that answers, with the size it promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from core import files, params, plugins
+from models import manifest
+from models.quantizers import Context, weight_only
+from models.runtimes import ort
+
+RECIPES = params.load(Path(__file__).parents[2] / "params.yaml").recipes
+# Largest accepted difference of a logit, as a share of the largest, on a random model (a trained one is kinder).
+LOGIT_DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-2, "int8-weight": 0.1, "int4-weight": 0.8, "int8-static": 0.3}
+
+
+def _make(name: str, context: Context, folder: Path) -> Path:
+    recipe = RECIPES[name]
+    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = quantizer.quantize(context, quantizer.Options.model_validate(recipe.options), folder)
+    manifest.write(folder, variant=name, recipe=recipe, model_folder=context.model_folder, facts=facts)
+    return folder
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recipe_makes_a_variant_that_follows_the_original(name: str, workshop: Context, tmp_path: Path) -> None:
+    folder = _make(name, workshop, tmp_path / name)
+    assert manifest.verify(folder).variant == name
+    tokens = np.random.default_rng(0).integers(10, 290, (2, 20)).tolist()
+    reference = plugins.load("models.runtimes", "torch").load(workshop.model_folder, 2).logits(tokens)
+    runtime = ort.load(folder, 2)
+    try:
+        for expected, actual in zip(reference, runtime.logits(tokens), strict=True):
+            assert np.abs(actual - expected).max() / np.abs(expected).max() < LOGIT_DIFFERENCE[name]
+        assert all(len(answer.token_ids) <= 5 for answer in runtime.generate(tokens, 5))
+    finally:
+        runtime.close()
+
+
+def test_same_work_gives_the_same_manifest(workshop: Context, tmp_path: Path) -> None:
+    for name in ("int8-weight", "int8-static"):
+        first, second = _make(name, workshop, tmp_path / "a" / name), _make(name, workshop, tmp_path / "b" / name)
+        assert manifest.digest(first) == manifest.digest(second)
+
+
+def test_int8_artifacts_shrink_by_the_weights_share(workshop: Context, tmp_path: Path) -> None:
+    """Weights go from 4 bytes to about 1; the tokenizer and graph of a tiny model stay, so only data counts."""
+    data = {
+        name: (_make(name, workshop, tmp_path / name) / "model.onnx.data").stat().st_size
+        for name in ("fp32", "fp16", "int8-weight")
+    }
+    assert data["fp16"] < 0.52 * data["fp32"]
+    assert data["int8-weight"] < 0.32 * data["fp32"]
+    assert files.folder_bytes(tmp_path / "int8-weight") < files.folder_bytes(tmp_path / "fp32")
+
+
+def test_unknown_option_is_refused() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        weight_only.Options.model_validate({"bits": 8, "blok_size": 32})
+    with pytest.raises(ValidationError, match="k-quant exists for 4 bits only"):
+        weight_only.Options.model_validate({"bits": 8, "algorithm": "k-quant"})
