@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from importlib import metadata
 from pathlib import Path
+from types import TracebackType
 
 import psutil
 
@@ -24,6 +26,42 @@ def describe(threads: int) -> Machine:
         threads=threads,
         versions={"python": platform.python_version()} | _versions(),
     )
+
+
+class Others:
+    """How much CPU other processes took while a block ran: figures from a busy machine say so.
+
+    Every process started in the block must have ended in it.
+    """
+
+    NOTABLE_SHARE = 0.1
+
+    def __enter__(self) -> Others:
+        self.share = 0.0
+        self._start = _cpu_seconds()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        total_s, busy_s, own_s = (after - before for before, after in zip(self._start, _cpu_seconds(), strict=True))
+        self.share = max(0.0, busy_s - own_s) / total_s if total_s > 0 else 0.0
+
+    def note(self) -> str | None:
+        """A sentence for the record when others took enough to disturb the figures."""
+        if self.share < self.NOTABLE_SHARE:
+            return None
+        return f"other processes took {self.share:.0%} of the machine's CPU time during the run: expect noisy figures"
+
+
+def _cpu_seconds() -> tuple[float, float, float]:
+    """CPU seconds since boot: all, not idle, and those of this process and of its children that have ended."""
+    times = psutil.cpu_times()
+    idle_s = times.idle + getattr(times, "iowait", 0.0)
+    guest_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # counted in user and nice already
+    usages = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    total_s = sum(times) - guest_s
+    return total_s, total_s - idle_s, sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _cpu() -> str:

@@ -19,7 +19,7 @@ from core.errors import RuntimeFault
 
 LOAD_DEADLINE_S = 900.0
 ANSWER_DEADLINE_S = 900.0
-LAST_LINES = 6
+LAST_LINES = 8
 
 
 class OutOfMemory(RuntimeFault):
@@ -141,5 +141,6 @@ class Side:
 
     def _last_lines(self) -> str:
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()[-LAST_LINES:]
+        text = self._log.read().decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip(" ^~")][-LAST_LINES:]
         return "Its last lines: " + " | ".join(lines) if lines else "It printed nothing."

@@ -78,7 +78,9 @@ def measure(
         variant = Spec(name, plugin.__name__, str(variant_folder.resolve()), threads)
         baseline = Spec("baseline", BASELINE_MODULE, str(model_folder.resolve()), threads, {"dtype": "float32"})
         kept = Kept(manifest_sha256, here, runtime, params.model_dump_json(), repr([list(ids) for ids in prompts]))
-        done, notes = _workloads(variant, baseline, kept, prompts, params)
+        with machine.Others() as others:
+            done, notes = workloads(variant, baseline, kept, prompts, params)
+        notes += [note] if (note := others.note()) else []
         kept.clear()
     load_ms = [value for item in done for value in item.load_ms]
     return Benchmark(
@@ -99,7 +101,7 @@ def measure(
     )
 
 
-def _workloads(
+def workloads(
     variant: Spec, baseline: Spec, kept: Kept, prompts: Prompts, params: BenchmarkParams
 ) -> tuple[list[KeptWorkload], list[str]]:
     """Every batch of params, from what a killed run left or measured now; with the notes that a reader needs."""

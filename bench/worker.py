@@ -85,7 +85,8 @@ def main() -> int:
             print(json.dumps(timed_generate(runtime, **json.loads(line))), file=channel)
         runtime.close()
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, AssayError):  # our own errors say enough in their message
+            traceback.print_exc(limit=-1)
         out_of_memory = _is_out_of_memory(error)
         print(json.dumps({"error": f"{type(error).__name__}: {error}", "out_of_memory": out_of_memory}), file=channel)
         return 1

@@ -1,0 +1,105 @@
+"""A random model of Qwen2.5-0.5B's shape and its variants, made by the same export and quantizers as a real one's.
+
+Speed does not depend on what the weights say. Embeddings are untied: the head is a matmul of its own, as in the
+DeepSeek-R1 distills. Kept under .cache/assay/large (about 10 GB) until that folder is deleted.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from core import files, paths, plugins, progress
+from core.errors import ResourceError
+from core.params import Recipe
+from models import manifest
+from models.export import fused
+from models.quantizers import Context
+
+FOLDER = paths.CACHE / "large"
+VOCABULARY = 151_936
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32_768,
+    "rope_theta": 1_000_000.0,
+    "tie_word_embeddings": False,
+}
+RECIPES = {
+    "fp32": Recipe(quantizer="none"),
+    "int8-weight": Recipe(quantizer="weight_only", options={"bits": 8, "block_size": 32}),
+    "int4-weight": Recipe(quantizer="weight_only", options={"bits": 4, "block_size": 32}),
+}
+DISK_BYTES = 11 * 2**30
+MEMORY_BYTES = 11 * 2**30  # all five sides loaded at once
+
+
+def prepare(threads: int) -> tuple[Path, dict[str, Path]]:
+    """Make what is missing, each step in a process of its own; returns the model's folder and the variants' folders.
+
+    Raises ResourceError when disk or memory are too small.
+    """
+    model, export = FOLDER / "model", FOLDER / "export"
+    variants = {name: FOLDER / "variants" / name for name in RECIPES}
+    if psutil.virtual_memory().available < MEMORY_BYTES:
+        raise ResourceError(f"five sides of a 0.6 B model take {MEMORY_BYTES / 2**30:.0f} GiB of free memory")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if not all(folder.exists() for folder in variants.values()) and shutil.disk_usage(FOLDER).free < DISK_BYTES:
+        raise ResourceError(
+            f"the random model and its variants take {DISK_BYTES / 2**30:.0f} GiB of disk in {FOLDER}"
+        )
+    _once(model, make_model, model)
+    _once(export, _export, model, export, threads)
+    for name, folder in variants.items():
+        _once(folder, _quantize, name, model, export, folder, threads)
+    return model, variants
+
+
+def make_model(folder: Path, seed: int = 0) -> None:
+    """Random weights (standard deviation 0.02) as bf16 safetensors; the tokenizer only names the special ids."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(seed)
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE()), pad_token="<|pad|>", bos_token="<|bos|>", eos_token="<|eos|>"
+    )
+    special = {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+    model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, **special)).to(torch.bfloat16)
+    with files.atomic_folder(folder) as target:
+        model.save_pretrained(target)
+        words.save_pretrained(target)
+
+
+def _export(model: Path, export: Path, threads: int) -> None:
+    with files.atomic_folder(export) as target:
+        fused.export(model, target / "fused", threads)
+
+
+def _quantize(name: str, model: Path, export: Path, folder: Path, threads: int) -> None:
+    recipe = RECIPES[name]
+    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    nothing = FOLDER / "none"  # weight-only recipes read neither calibration nor data
+    context = Context(model, export, nothing, nothing, threads, seed=0)
+    with files.atomic_folder(folder) as target:
+        facts = quantizer.quantize(context, quantizer.Options(**recipe.options), target)
+        manifest.write(target, variant=name, recipe=recipe, model_folder=model, facts=facts)
+
+
+def _once(folder: Path, make: Callable[..., None], *arguments: object) -> None:
+    """Make `folder` unless it is there. A fresh process gives back all the memory that the step took."""
+    if folder.exists():
+        return
+    progress.say(f"making {folder}")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(make, *arguments).result()
