@@ -1,7 +1,7 @@
 """Seven kinds of verifiable reasoning task with worked steps: the pure generator behind the `problems` suite.
 
 A maker draws one problem from a `random.Random` and returns (level, question, steps, answer). Levels mix easy and
-hard cases inside a task, so that a small model is good but not perfect and drift has something to show. Standard
+hard cases inside a task, so that a small model is good but not perfect. Standard
 library only: `pipelines.train_reference` runs it on machines that hold nothing but torch.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from data import stories
+from data import replies, stories
 
 HELD_OUT_SHARE = 8  # one question in eight is never trained on
 LONGEST_SOLUTION = 180  # characters, which bounds its tokens: answers must end within generation.max_tokens
@@ -140,14 +140,22 @@ MAKERS: dict[str, Maker] = {
 }
 
 
-def problems(seed: int, *, held_out: bool, tasks: tuple[str, ...] = tuple(MAKERS)) -> Iterator[Problem]:
-    """Endless problems, the tasks in turn, the same for the same seed; held-out ones never meet the training ones."""
+# What held-out sets draw from, in turn: the two hardest tasks come twice, so that drift has more room to show.
+HELD_OUT_TURNS = (*MAKERS, "gcd", "power")
+
+
+def problems(seed: int, *, held_out: bool, turns: Sequence[str] | None = None) -> Iterator[Problem]:
+    """Endless problems, the tasks of `turns` in turn, the same for the same seed.
+
+    Held-out problems share no set of numbers with training ones. Without `turns`, training gives each task one turn.
+    """
     rng = Random(seed)
+    turns = turns or (HELD_OUT_TURNS if held_out else tuple(MAKERS))
     while True:
-        for task in tasks:
+        for task in turns:
             while True:
                 level, question, steps, answer = MAKERS[task](rng)
-                solution = "\n".join(steps) + f"\n</think>\n\\boxed{{{answer}}}"
+                solution = "\n".join(steps) + f"\n{replies.THINK_END}\n{replies.BOX}{answer}}}"
                 if len(solution) <= LONGEST_SOLUTION and is_held_out(question) == held_out:
                     break
             yield Problem(task, level, question, answer, solution)
@@ -157,13 +165,6 @@ def is_held_out(question: str) -> bool:
     """Whether a question belongs to the held-out share: decided by its numbers alone, in any order and wording."""
     numbers = sorted(re.findall(r"\d+", question))
     return zlib.crc32(" ".join(numbers).encode()) % HELD_OUT_SHARE == 0
-
-
-def final_answer(text: str) -> str | None:
-    """The last `\\boxed{...}` after the last `</think>` of a whole reply, or None when there is none."""
-    _, closed, reply = text.rpartition("</think>")
-    boxes = re.findall(r"\\boxed\{([^{}]*)\}", reply) if closed else []
-    return boxes[-1].strip() if boxes else None
 
 
 def _number(rng: Random, digits: int) -> int:

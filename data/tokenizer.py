@@ -54,6 +54,7 @@ def build(texts: Iterable[str], vocabulary: int = 512) -> PreTrainedTokenizerFas
         bos_token=BOS,
         eos_token=EOS,
         pad_token=PAD,
+        unk_token=PAD,  # never produced; without it transformers' Qwen2 class adds a token the model has no row for
         extra_special_tokens=[USER, ASSISTANT],
         padding_side="left",
         clean_up_tokenization_spaces=False,

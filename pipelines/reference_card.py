@@ -18,7 +18,7 @@ It has the architecture of DeepSeek-R1-Distill-Qwen (Qwen2, untied embeddings, g
 for nothing else.
 
 ## Result
-Greedy exact match of the final `\\boxed{{}}` answer on {evaluated:,} held-out problems: **{accuracy:.1%}**,
+Greedy exact match of the final `\\boxed{{}}` answer on {scored:,} held-out problems: **{accuracy:.1%}**,
 {mean_answer_tokens} tokens an answer. Scored in float32 on the bf16 weights that are saved here.
 
 {table}
