@@ -1,0 +1,66 @@
+"""All splits as one table, with the derived columns that the expectations look at. One row is one item."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from core import plugins
+from data import replies
+from data.items import Prepared
+from data.normal_form import normal_form
+
+SMALL_GAP_ITEMS = 2.0  # a split of 32 cannot hold shares exactly
+
+
+def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataFrame:
+    """The columns of `data.items`, tokens as counts, and
+
+    - `room_tokens`: prompt and the longest answer allowed, together;
+    - `splits_with_question`: in how many splits this question occurs, after normalising;
+    - `scorer_accepts`: the suite's own scorer accepts the ideal reply, and not an empty one;
+    - `share_gap`: by how much the task's share of its split differs from its share of all, beyond two items;
+    - `share_of_commonest`: the task's count over the commonest task's.
+    """
+    rows = [(split, row) for split, part in splits.items() for row in part]
+    forms = [normal_form(row.item.question) for _, row in rows]
+    where: dict[str, set[str]] = defaultdict(set)
+    for (split, _), form in zip(rows, forms, strict=True):
+        where[form].add(split)
+    tasks = Counter((row.item.suite, row.item.task) for _, row in rows)
+    within = Counter((split, row.item.suite, row.item.task) for split, row in rows)
+    commonest = max(tasks.values(), default=1)
+    table = []
+    for (split, row), form in zip(rows, forms, strict=True):
+        item, size = row.item, len(splits[split])
+        task = (item.suite, item.task)
+        gap_items = abs(within[(split, *task)] - size * tasks[task] / len(rows))
+        table.append(
+            {
+                "id": item.id,
+                "split": split,
+                "suite": item.suite,
+                "kind": item.kind,
+                "task": item.task,
+                "question": item.question,
+                "answer": item.answer,
+                "solution": item.solution,
+                "prompt": row.prompt,
+                "prompt_tokens": len(row.prompt_ids),
+                "target_tokens": len(row.target_ids),
+                "room_tokens": len(row.prompt_ids) + max_tokens,
+                "splits_with_question": len(where[form]),
+                "scorer_accepts": _scorer_accepts(row),
+                "share_gap": max(0.0, gap_items - SMALL_GAP_ITEMS) / size,
+                "share_of_commonest": tasks[task] / commonest,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _scorer_accepts(row: Prepared) -> bool:
+    scorer = plugins.load("data.suites", row.item.kind)
+    ideal = replies.ideal(row.item.answer, row.item.solution)
+    return bool(scorer.is_right(row.item, ideal)) and not scorer.is_right(row.item, "")

@@ -1,0 +1,80 @@
+"""From suites to splits: draw the items, then deal them out so that every split holds each task in the same share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from random import Random
+
+from pydantic import BaseModel, ValidationError
+
+from core import plugins
+from core.errors import ConfigError, DataError
+from core.params import DataParams, SuiteParams
+from core.records import Item
+
+
+def sizes(data: DataParams) -> dict[str, int]:
+    """Items in each split. Calibration is carved out of the training items, so train is what it leaves."""
+    calibration = max(1, round(data.calibration_share * data.train_items))
+    return {
+        "train": data.train_items - calibration,
+        "calibration": calibration,
+        "evaluation": data.evaluation_items,
+        "benchmark": data.benchmark_items,
+    }
+
+
+def options(data: DataParams) -> dict[str, BaseModel]:
+    """The checked options of every suite, before any work; ConfigError names the key that is wrong."""
+    checked = {}
+    for key, suite in data.suites.items():
+        try:
+            checked[key] = plugins.load("data.suites", suite.kind).Options.model_validate(suite.options)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise ConfigError(f"params.yaml: data.suites.{key}.options: {problems}") from error
+    return checked
+
+
+def draw(data: DataParams, checked: Mapping[str, BaseModel], seed: int) -> list[Item]:
+    """All items of a run, each suite's number in proportion to its weight; suites differ in seed."""
+    drawn: list[Item] = []
+    for place, (key, count) in enumerate(_shares(data.suites, sum(sizes(data).values())).items()):
+        module = plugins.load("data.suites", data.suites[key].kind)
+        found = list(islice(module.items(checked[key], count, seed + place), count))
+        if len(found) < count:
+            raise DataError(f"suite '{key}' gave {len(found)} items of {count}: lower the numbers under data")
+        drawn += [item.model_copy(update={"suite": key, "id": f"{key}/{item.id}"}) for item in found]
+    return drawn
+
+
+def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[str, list[Item]]:
+    """Split `items` into exactly `wanted` numbers, each task spread evenly; every split is in random order.
+
+    The order matters: the sequential test looks at a growing prefix of the evaluation split.
+    """
+    rng = Random(seed)
+    mixed = rng.sample(list(items), len(items))
+    mixed.sort(key=lambda item: (item.suite, item.task))  # stable: random within a task
+    dealt: dict[str, list[Item]] = {name: [] for name in wanted}
+    total = sum(wanted.values())
+    for place, item in enumerate(mixed[:total], 1):
+        open_ = [name for name in wanted if len(dealt[name]) < wanted[name]]
+        behind = max(open_, key=lambda name: wanted[name] * place / total - len(dealt[name]))
+        dealt[behind].append(item)
+    for part in dealt.values():
+        rng.shuffle(part)
+    return dealt
+
+
+def _shares(suites: Mapping[str, SuiteParams], total: int) -> dict[str, int]:
+    """`total` divided by weight, by largest remainder."""
+    if not suites:
+        raise ConfigError("params.yaml: data.suites is empty: name at least one suite")
+    weights = sum(suite.weight for suite in suites.values())
+    exact = {key: total * suite.weight / weights for key, suite in suites.items()}
+    counts = {key: int(share) for key, share in exact.items()}
+    for key in sorted(exact, key=lambda key: counts[key] - exact[key])[: total - sum(counts.values())]:
+        counts[key] += 1
+    return counts

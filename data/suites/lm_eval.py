@@ -1,0 +1,113 @@
+"""Tasks of lm-evaluation-harness by name (gsm8k, arc_challenge, ...), turned into questions with a boxed answer.
+
+The harness scores likelihoods or its own extraction of free text; here every variant must *generate* its answer
+through its serving runtime, so a multiple-choice task asks for the letter, and a free-text task's target is cut to
+its final answer. Figures are therefore comparable between variants, not with a leader board. Data comes from the
+Hugging Face hub at the first use; `include_path` adds a folder of the user's own task files, which may name local
+data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from string import ascii_uppercase
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.errors import ConfigError, DataError
+from core.records import Item
+from data import replies
+
+KIND = "lm_eval"
+MARKED = re.compile(r"####\s*(.+)")  # gsm8k's mark for the final answer at the end of a worked target
+
+
+class Options(BaseModel):
+    """`tasks` are the harness's names of single tasks, tags or groups."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[str] = Field(min_length=1)
+    include_path: Path | None = Field(default=None, description="folder with more task files")
+    instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
+
+
+def items(options: Options, count: int, seed: int) -> Iterator[Item]:
+    """`count` documents drawn at random from the test (else validation) splits of all tasks together."""
+    found = [item for name, task in _load(options).items() for item in _convert(name, task, options.instruction)]
+    if len(found) < count:
+        raise DataError(
+            f"lm-eval's {', '.join(options.tasks)} have {len(found)} documents, but params ask for {count}: lower "
+            "data.train_items or data.evaluation_items, give this suite a smaller weight, or add tasks"
+        )
+    yield from Random(seed).sample(found, count)
+
+
+def is_right(item: Item, text: str) -> bool:
+    """The boxed answer is one of the accepted ones, apart from blanks and thousands separators."""
+    found = replies.final_answer(text)
+    accepted = json.loads(item.metadata) if item.metadata else [item.answer]
+    return found is not None and replies.canonical(found) in {replies.canonical(answer) for answer in accepted}
+
+
+def _load(options: Options) -> dict[str, Any]:
+    from lm_eval.tasks import TaskManager
+
+    if options.include_path and not options.include_path.is_dir():
+        raise ConfigError(f"lm_eval suite: include_path {options.include_path} is not a folder")
+    manager = TaskManager(include_path=options.include_path)
+    unknown = [name for name in options.tasks if name not in manager.all_tasks]
+    if unknown:
+        raise ConfigError(
+            f"lm-eval has no task {', '.join(unknown)}; `lm-eval ls tasks` lists its {len(manager.all_tasks)} names"
+        )
+    try:
+        return dict(manager.load(options.tasks)["tasks"])
+    except (OSError, ConnectionError, ImportError) as error:
+        raise DataError(
+            f"lm-eval could not get the data of {', '.join(options.tasks)}: {_first_line(error)}. These tasks come "
+            "from the Hugging Face hub: run once with a connection (or HF_ENDPOINT set to a mirror); afterwards the "
+            "copy in HF_HOME is used"
+        ) from error
+
+
+def _convert(name: str, task: Any, instruction: str) -> Iterator[Item]:
+    kind = task.config.output_type
+    if kind not in ("generate_until", "multiple_choice"):
+        raise DataError(f"lm-eval's '{name}' is a {kind} task, which has no answer to generate: choose another")
+    for number, doc in enumerate(task.eval_docs):
+        question, answers = _choices(task, doc) if kind == "multiple_choice" else _free_text(task, doc)
+        yield Item(
+            id=f"{name}-{number}",
+            suite=KIND,
+            kind=KIND,
+            task=name,
+            question="\n".join(filter(None, (question, instruction))),
+            answer=answers[0],
+            metadata=json.dumps(answers),
+        )
+
+
+def _choices(task: Any, doc: dict[str, Any]) -> tuple[str, list[str]]:
+    choices = task.doc_to_choice(doc)
+    target = task.doc_to_target(doc)
+    index = target if isinstance(target, int) else choices.index(target)
+    lines = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)]
+    text = str(task.doc_to_text(doc)).removesuffix("Answer:").strip()
+    return "\n".join([text, *lines, "Answer with the letter of the right choice."]), [ascii_uppercase[index]]
+
+
+def _free_text(task: Any, doc: dict[str, Any]) -> tuple[str, list[str]]:
+    target = task.doc_to_target(doc)
+    targets = [str(one) for one in target] if isinstance(target, list) else [str(target)]
+    answers = [marked[-1].strip() if (marked := MARKED.findall(text)) else text.strip() for text in targets]
+    return str(task.doc_to_text(doc)).removesuffix("Answer:").strip(), answers
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,48 @@
+"""Fetch the model, draw and split the items, tokenize them once, and hold them against their expectations.
+
+    python -m stages.prepare
+
+Writes core.paths.MODEL, DATA (train, calibration, evaluation, benchmark as parquet) and DATA_DOCS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from core import cli, params, paths
+from core.progress import say
+from data import items, splits
+from data import tokenize as tokens
+from data.expectations import run, table
+from models import families, preflight, source, tokenizer
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    begun = time.monotonic()
+    settings = params.load()
+    options = splits.options(settings.data)
+    folder = source.resolve(
+        settings.model,
+        paths.MODEL,
+        lambda architecture: preflight.check(architecture, settings.recipes, paths.ARTIFACTS.absolute().parent),
+    )
+    architecture = families.read(folder, settings.model.source)
+    say(f"prepare: {settings.model.source}, {architecture.parameters:,} parameters")
+
+    wanted = splits.sizes(settings.data)
+    dealt = splits.deal(splits.draw(settings.data, options, settings.seed), wanted, settings.seed)
+    words = tokenizer.load(folder)
+    prepared = {name: tokens.tokenize(part, words) for name, part in dealt.items()}
+    say(f"prepare: {', '.join(f'{name} {len(part):,}' for name, part in prepared.items())} items tokenized")
+
+    checked = table.build(prepared, settings.generation.max_tokens)
+    count = run.run(checked, settings.generation.max_tokens, architecture.max_position_embeddings, paths.DATA_DOCS)
+    for name, part in prepared.items():
+        items.save(paths.DATA, name, part)
+    say(f"prepare: {count} expectations hold, data docs in {paths.DATA_DOCS}, {time.monotonic() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    cli.run(main)
