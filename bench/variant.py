@@ -14,6 +14,7 @@ from core import files, plugins, progress
 from core.errors import DataError
 from core.params import BenchmarkParams
 from core.records import Benchmark
+from models import manifest
 
 BASELINE = "Hugging Face generate, float32"
 BASELINE_MODULE = "bench.baseline"
@@ -62,12 +63,13 @@ def measure(
 
     `prompts` are token ids. A runtime that cannot run here gives status "not_measured_here" with its reason. A batch
     that runs out of memory is halved until it fits, and `notes` says so. Raises RuntimeFault with a worker's last
-    lines when it fails in another way, or when one request does not fit.
+    lines when it fails in another way, or when one request does not fit; IntegrityError for files that changed.
     """
     start = time.perf_counter()
     if not prompts:
         raise DataError("the benchmark split is empty: set data.benchmark_items and run the prepare stage")
-    manifest_sha256 = files.sha256_file(variant_folder / "manifest.json")
+    manifest.verify(variant_folder)
+    manifest_sha256 = manifest.digest(variant_folder)
     plugin = plugins.load("models.runtimes", runtime)
     here = machine.describe(threads)
     available = getattr(plugin, "available", None)

@@ -15,6 +15,7 @@ from bench.side import Spec
 from core import cli, params, paths, plugins
 from core.errors import DataError
 from data import items
+from models import manifest
 
 RESULT = Path("benchmarks/results/cpu.json")
 
@@ -32,6 +33,7 @@ def main() -> None:
         folder = paths.VARIANTS / name
         if not folder.is_dir():
             raise DataError(f"{folder} not found: run `dvc repro quantize` first")
+        manifest.verify(folder)
         plugin = plugins.load("models.runtimes", recipe.runtime)
         available = getattr(plugin, "available", None)
         if reason := available() if available else None:
