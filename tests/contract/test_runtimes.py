@@ -1,0 +1,155 @@
+"""Every runtime against one contract: the tokens of transformers' own greedy generate, and torch's logits.
+
+A runtime joins by one line in `BUILDERS`: how to make the folder that it loads from a model's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import plugins
+from models.runtimes import Runtime
+
+THREADS = 2
+MAX_TOKENS = 24
+PROMPT_LENGTHS = (9, 3, 14, 1, 6)
+LOGIT_TOLERANCE = 1e-3  # absolute, of logits whose largest is about 30, in float32
+
+
+# Name of a runtime → (model's folder, empty folder) → the folder to load.
+BUILDERS: dict[str, Callable[[Path, Path], Path]] = {"torch": lambda model_folder, _: model_folder}
+
+
+@dataclass
+class Case:
+    runtime: Runtime
+    model: Any  # transformers' model: the oracle
+    prompts: list[list[int]]
+    ends: set[int]
+    known: dict[tuple[int, ...], tuple[tuple[int, ...], bool]] = field(default_factory=dict)
+
+    def expected(self, prompt: list[int]) -> tuple[tuple[int, ...], bool]:
+        """What greedy `generate` gives for one prompt alone, without its end token, and whether that came."""
+        if tuple(prompt) not in self.known:
+            self.known[tuple(prompt)] = self._generate(prompt)
+        return self.known[tuple(prompt)]
+
+    def _generate(self, prompt: list[int]) -> tuple[tuple[int, ...], bool]:
+        import torch
+
+        ids = torch.tensor([prompt])
+        mask = torch.ones_like(ids)
+        output = self.model.generate(ids, attention_mask=mask, max_new_tokens=MAX_TOKENS, do_sample=False)
+        tokens = output[0, len(prompt) :].tolist()
+        end = next((index for index, token in enumerate(tokens) if token in self.ends), None)
+        return tuple(tokens[:end]), end is not None
+
+
+@pytest.fixture(
+    scope="module", params=[(name, family) for name in BUILDERS for family in ("qwen2", "llama")], ids=str
+)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    name, family = request.param
+    original: Path = request.getfixturevalue(f"tiny_{family}")
+    rng = np.random.default_rng(5)
+    model = AutoModelForCausalLM.from_pretrained(original, dtype=torch.float32)
+    prompts = [rng.integers(7, model.config.vocab_size, length).tolist() for length in PROMPT_LENGTHS]
+    ends = {2, _fourth_token(model, prompts[0])}  # a random model seldom stops by itself
+    folder = _with_ends(original, tmp_path_factory.mktemp("model") / family, ends)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    built = BUILDERS[name](folder, tmp_path_factory.mktemp("built"))
+    runtime: Runtime = plugins.load("models.runtimes", name).load(built, THREADS)
+    yield Case(runtime, model, prompts, ends)
+    runtime.close()
+    runtime.close()  # the contract: twice is fine
+
+
+def _fourth_token(model: Any, prompt: list[int]) -> int:
+    import torch
+
+    output = model.generate(torch.tensor([prompt]), max_new_tokens=4, min_new_tokens=4, do_sample=False)
+    return int(output[0, -1])
+
+
+def _with_ends(original: Path, folder: Path, ends: set[int]) -> Path:
+    shutil.copytree(original, folder)
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, "eos_token_id": sorted(ends)}))
+    return folder
+
+
+def test_it_names_itself(case: Case) -> None:
+    assert case.runtime.name in BUILDERS
+    assert case.runtime.version[0].isdigit()
+
+
+def test_each_prompt_alone_gives_the_tokens_of_transformers(case: Case) -> None:
+    for prompt in case.prompts:
+        [answer] = case.runtime.generate([prompt], MAX_TOKENS)
+        assert (answer.token_ids, answer.finished) == case.expected(prompt)
+
+
+def test_a_batch_gives_what_each_prompt_gives_alone_in_order(case: Case) -> None:
+    answers = case.runtime.generate(case.prompts, MAX_TOKENS)
+    assert [(answer.token_ids, answer.finished) for answer in answers] == [case.expected(p) for p in case.prompts]
+    assert {answer.finished for answer in answers} == {True, False}, "the case must have both kinds"
+
+
+def test_a_large_batch_gives_the_same(case: Case) -> None:
+    rng = np.random.default_rng(6)
+    prompts = [rng.integers(7, 290, length).tolist() for length in rng.integers(1, 20, 32)]
+    answers = case.runtime.generate(prompts, MAX_TOKENS)
+    assert [(answer.token_ids, answer.finished) for answer in answers] == [case.expected(p) for p in prompts]
+
+
+def test_max_tokens_is_a_limit(case: Case) -> None:
+    for limit in (1, 2, 5):
+        for answer, prompt in zip(case.runtime.generate(case.prompts, limit), case.prompts, strict=True):
+            tokens, finished = case.expected(prompt)
+            assert answer.token_ids == tokens[:limit]
+            assert answer.finished == (finished and len(tokens) < limit)
+
+
+def test_ignore_eos_gives_exactly_max_tokens(case: Case) -> None:
+    answers = case.runtime.generate(case.prompts, MAX_TOKENS, ignore_eos=True)
+    assert [len(answer.token_ids) for answer in answers] == [MAX_TOKENS] * len(case.prompts)
+    assert not any(answer.finished for answer in answers)
+
+
+def test_on_step_is_called_once_for_each_token_of_the_batch(case: Case) -> None:
+    steps: list[int] = []
+    answers = case.runtime.generate(case.prompts, MAX_TOKENS, on_step=steps.append)
+    assert steps == list(range(max(len(answer.token_ids) + answer.finished for answer in answers)))
+    steps.clear()
+    case.runtime.generate(case.prompts, 7, ignore_eos=True, on_step=steps.append)
+    assert steps == list(range(7))
+
+
+def test_a_finished_batch_stops_early(case: Case) -> None:
+    stopping = next(prompt for prompt in case.prompts if case.expected(prompt)[1])
+    steps: list[int] = []
+    [answer] = case.runtime.generate([stopping], MAX_TOKENS, on_step=steps.append)
+    assert len(steps) == len(answer.token_ids) + 1 < MAX_TOKENS
+
+
+def test_logits_are_those_of_transformers(case: Case) -> None:
+    import torch
+
+    for prompt, logits in zip(case.prompts, case.runtime.logits(case.prompts), strict=True):
+        assert logits.dtype == np.float32
+        assert logits.shape == (len(prompt), case.model.config.vocab_size)
+        with torch.inference_mode():
+            wanted = case.model(torch.tensor([prompt])).logits[0].numpy()
+        np.testing.assert_allclose(logits, wanted, atol=LOGIT_TOLERANCE, rtol=0)
