@@ -111,5 +111,5 @@ def _accuracy(evaluation: Evaluation | None) -> str:
     delta = evaluation.delta_points
     return (
         f"accuracy {delta.value:+.2f} points [{delta.low:+.2f}, {delta.high:+.2f}] against the original over "
-        f"{evaluation.items:,} items, within the {evaluation.margin_points:g}-point margin"
+        f"{evaluation.items:,} items, within the {evaluation.margin_points:.1f}-point margin"
     )

@@ -98,7 +98,7 @@ def evaluation(variant: str, **changes: Any) -> Evaluation:
         flips=Flips(
             both_right=right - lost, both_wrong=items - right - gained, lost=lost, gained=gained, mcnemar_p=0.31
         ),
-        looks=[_look(shape, 256 * index) for index in range(1, shape.looks + 1)],
+        looks=[_look(shape, 256 * index, half) for index in range(1, shape.looks + 1)],
         by_task=[
             TaskAccuracy(task=task, items=items // 4, reference=base, variant=base - shape.loss / 100 * weight)
             for task, base, weight in zip(TASKS, (0.97, 0.95, 0.86, 0.94), (0.4, 0.8, 2.4, 0.4), strict=True)
@@ -190,10 +190,10 @@ def spread(median: float) -> Spread:
     return Spread(median=median, low=median * 0.96, high=median * 1.05, rounds=5)
 
 
-def _look(shape: Shape, items: int) -> Look:
-    half = 100 * 1.96 * (shape.discordance / items) ** 0.5 * 1.5 + 0.1
-    wobble = half * 0.3 * np.sin(items / 300)
-    delta = -shape.loss + float(wobble)
+def _look(shape: Shape, items: int, last_half: float) -> Look:
+    last = 256 * shape.looks
+    half = last_half * (last / items) ** 0.5
+    delta = -shape.loss + half * 0.4 * float(np.sin((last - items) / 300))
     return Look(items=items, delta_points=delta, low_points=delta - half, high_points=delta + half)
 
 

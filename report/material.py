@@ -1,0 +1,95 @@
+"""All that the report tells, gathered from what earlier stages wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from core import paths, provenance
+from core.errors import IntegrityError
+from core.params import Params, Recipe
+from core.provenance import Provenance
+from core.records import Benchmark, Decision, Evaluation, GateResult, Record, Verdict, Workload
+from models import manifest
+from models.manifest import Manifest
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant and what is known of it; None where a stage left nothing."""
+
+    name: str
+    recipe: Recipe
+    manifest: Manifest | None
+    manifest_sha256: str | None
+    evaluation: Evaluation | None
+    benchmark: Benchmark | None
+    gates: list[GateResult]
+
+    @property
+    def verdict(self) -> Verdict:
+        """`fail` if any gate failed, else `inconclusive` if any was, else `pass`."""
+        verdicts = {gate.verdict for gate in self.gates}
+        if "fail" in verdicts:
+            return "fail"
+        return "pass" if verdicts == {"pass"} else "inconclusive"
+
+    def workload(self, batch: int) -> Workload | None:
+        """Speed at one batch size, or None where it was not measured."""
+        return self.benchmark.workload(batch) if self.benchmark else None
+
+
+@dataclass(frozen=True)
+class Material:
+    settings: Params
+    decision: Decision
+    variants: list[Variant]
+    provenance: Provenance
+    data_docs: Path | None  # index.html of Great Expectations' site, from the project's root
+
+    @property
+    def chosen(self) -> Variant | None:
+        """The variant that the decision names."""
+        return next((variant for variant in self.variants if variant.name == self.decision.variant), None)
+
+    @property
+    def batches(self) -> list[int]:
+        """Every batch size that was measured for any variant, ascending."""
+        return sorted({load.batch for one in self.variants if one.benchmark for load in one.benchmark.workloads})
+
+
+def gather(settings: Params) -> Material:
+    """Read decision, records and manifests from their usual places; missing records stay None, a bad one raises."""
+    decision = Decision.read(paths.DECISION)
+    index = next(iter(sorted(paths.DATA_DOCS.glob("**/index.html"), key=lambda path: len(path.parts))), None)
+    return Material(
+        settings=settings,
+        decision=decision,
+        variants=[_variant(name, recipe, decision) for name, recipe in settings.recipes.items()],
+        provenance=provenance.read(),
+        data_docs=index,
+    )
+
+
+def _variant(name: str, recipe: Recipe, decision: Decision) -> Variant:
+    folder = paths.VARIANTS / name
+    try:
+        made, digest = manifest.read(folder), manifest.digest(folder)
+    except IntegrityError:  # the integrity gate has said so; the page shows the gate
+        made, digest = None, None
+    return Variant(
+        name=name,
+        recipe=recipe,
+        manifest=made,
+        manifest_sha256=digest,
+        evaluation=_read(Evaluation, paths.EVALUATION / f"{name}.json"),
+        benchmark=_read(Benchmark, paths.BENCHMARK / f"{name}.json"),
+        gates=[gate for gate in decision.gates if gate.variant == name],
+    )
+
+
+def _read(kind: type[R], path: Path) -> R | None:
+    return kind.read(path) if path.exists() else None

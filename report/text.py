@@ -1,0 +1,55 @@
+"""Figures as a person reads them. A figure that is not there is a dash, never a zero."""
+
+from __future__ import annotations
+
+from core.records import Interval
+
+DASH = "–"
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """With its sign, and a true minus: +0.10, −0.10, 0.00."""
+    if value is None:
+        return DASH
+    rounded = f"{value:+.{digits}f}"
+    return rounded.lstrip("+-") if float(rounded) == 0 else rounded.replace("-", "−")
+
+
+def bounds(found: Interval | None, digits: int = 2) -> str:
+    """The two ends of an interval, with signs: [−0.92, +0.72]."""
+    return DASH if found is None else f"[{signed(found.low, digits)}, {signed(found.high, digits)}]"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage."""
+    return DASH if share is None else f"{100 * share:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """With thousands apart: 3,570."""
+    return DASH if value is None else f"{value:,.{digits}f}"
+
+
+def times(value: float | None) -> str:
+    """A ratio: 2.2×."""
+    return DASH if value is None else f"{value:.2f}×"
+
+
+def small(value: float | None) -> str:
+    """A figure whose size is not known beforehand: 1.2e-03, 0.034."""
+    if value is None:
+        return DASH
+    return "0" if value == 0 else f"{value:.1e}" if abs(value) < 0.01 else f"{value:.3g}"
+
+
+def size(count: int) -> str:
+    """Bytes as B, KiB or MiB."""
+    if count < 1024:
+        return f"{count} B"
+    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
+
+
+def divergence(reference: str, variant: str) -> int:
+    """Index of the first character in which two texts differ (the shorter one's length if none does)."""
+    pairs = enumerate(zip(reference, variant, strict=False))
+    return next((index for index, (ours, theirs) in pairs if ours != theirs), min(len(reference), len(variant)))

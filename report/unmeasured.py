@@ -1,0 +1,92 @@
+"""What the records do not show, said out loud: computed, so that it cannot fall out of date."""
+
+from __future__ import annotations
+
+from core.records import Evaluation
+from models.gates import MIN_P95_SAMPLES
+from report.material import Material, Variant
+from report.text import number, percent
+
+SMALL_TASK_ITEMS = 100
+
+
+def notes(material: Material) -> list[str]:
+    """Sentences for a person, the gravest first."""
+    found = [note for variant in material.variants for note in _variant(variant, material)]
+    return found + _tasks(material) + _machine(material) + _workload(material) + _always(material)
+
+
+def _variant(variant: Variant, material: Material) -> list[str]:
+    name, evaluation, benchmark = variant.name, variant.evaluation, variant.benchmark
+    notes = []
+    for what, record in (("Accuracy", evaluation), ("Speed", benchmark)):
+        if record is None:
+            notes.append(f"{what} of {name}: no record.")
+        elif record.status != "measured":
+            notes.append(f"{what} of {name}: not measured here, {record.why_not_measured}.")
+    if evaluation and evaluation.status == "measured":
+        notes += _undecided(evaluation)
+        if evaluation.teacher_forced is None:
+            notes.append(f"KL divergence and perplexity of {name}.")
+    if benchmark and benchmark.status == "measured":
+        missing = [batch for batch in material.settings.benchmark.batches if not benchmark.workload(batch)]
+        if missing:
+            notes.append(f"Speed of {name} at batch {', '.join(map(str, missing))}.")
+        single = benchmark.workload(1)
+        if single and single.ttft_ms.count < MIN_P95_SAMPLES:
+            few = f"{single.ttft_ms.count} samples, too few for a 95th percentile"
+            notes.append(f"Time to first token of {name} in the tail: {few}.")
+        notes += [f"{name}: {note}." for note in benchmark.notes]
+    return notes
+
+
+def _undecided(evaluation: Evaluation) -> list[str]:
+    if evaluation.verdict != "inconclusive":
+        return []
+    settle = evaluation.items_to_settle
+    more = f"; about {settle:,} items would settle it" if settle else ""
+    return [
+        f"Whether {evaluation.variant} stays within {evaluation.margin_points:.1f} points: undecided after "
+        f"{evaluation.items:,} items{more}."
+    ]
+
+
+def _tasks(material: Material) -> list[str]:
+    chosen = material.chosen
+    if chosen is None or chosen.evaluation is None:
+        return []
+    few = [task for task in chosen.evaluation.by_task if task.items < SMALL_TASK_ITEMS]
+    named = ", ".join(f"{task.task} ({task.items} items)" for task in few)
+    return [f"A loss on a single task of {chosen.name} that rests on few items: {named}."] if few else []
+
+
+def _machine(material: Material) -> list[str]:
+    machines = [one.benchmark.machine for one in material.variants if one.benchmark]
+    if not machines or any(machine.accelerator for machine in machines):
+        return []
+    return [f"GPUs: every figure is from {machines[0].cpu}, {machines[0].threads} threads, without an accelerator."]
+
+
+def _workload(material: Material) -> list[str]:
+    loads = [load for one in material.variants if one.benchmark for load in one.benchmark.workloads]
+    notes = []
+    if loads:
+        prompt, output = max(load.prompt_tokens for load in loads), max(load.output_tokens for load in loads)
+        notes.append(f"Speed with prompts longer than {prompt} tokens, or answers longer than {output}.")
+        notes.append(
+            f"More than {max(load.batch for load in loads)} requests at once, or requests that arrive apart."
+        )
+    if material.settings.select.max_size_ratio is None:
+        notes.append("Size against a limit: select.max_size_ratio is not set, so no variant was stopped by its size.")
+    return notes
+
+
+def _always(material: Material) -> list[str]:
+    limit = material.settings.generation.max_tokens
+    chosen = material.chosen.evaluation if material.chosen else None
+    cut = f" ({percent(chosen.behaviour.truncated[1])} were cut off there)" if chosen and chosen.behaviour else ""
+    notes = [
+        f"Answers beyond {number(limit)} new tokens{cut}.",
+        "Sampled decoding: every answer was decoded greedily.",
+    ]
+    return notes if material.data_docs else [*notes, "Whether the data meet their expectations: no data docs found."]
