@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from core.errors import SourceError
-from models import manifest
 from models.sources._files import link
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -37,48 +36,39 @@ class HubSource:
         self._endpoint = os.environ.get("HF_ENDPOINT")
 
     def files(self) -> dict[str, int]:
-        """As the hub lists them; without a network, those of the cached snapshot if it is complete."""
-        import httpx2
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import OfflineModeIsEnabled
-        from huggingface_hub.hf_api import RepoFile
+        """From the hub's cache if this commit was listed before (it cannot change), else from the hub."""
+        from huggingface_hub import HfApi, get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+        from huggingface_hub.hf_api import RepoFile, RepoFolder
 
-        try:
-            tree = HfApi(endpoint=self._endpoint).list_repo_tree(self._repository, revision=self._revision)
-            return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
-        except (httpx2.ConnectError, httpx2.TimeoutException, OfflineModeIsEnabled):
-            wanted = [f"*{suffix}" for suffix in manifest.SOURCE_SUFFIXES]
-            folder = self._snapshot(wanted, ignore_patterns=["*/*"], local_files_only=True)
-            return {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
-        except OSError as error:
-            raise self._failed(error) from error
+        tree: Iterable[RepoFile | RepoFolder]
+        with self._named_errors():
+            try:
+                tree = get_cached_repo_tree(self._repository, revision=self._revision)
+            except CachedRepoTreeNotFoundError:
+                tree = list(HfApi(endpoint=self._endpoint).list_repo_tree(self._repository, revision=self._revision))
+        return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile) and "/" not in entry.path}
 
     def fetch(self, names: Sequence[str], folder: Path) -> None:
-        snapshot = self._snapshot(list(names))
+        from huggingface_hub import snapshot_download
+
+        with self._named_errors():
+            snapshot = snapshot_download(
+                self._repository, revision=self._revision, allow_patterns=list(names), endpoint=self._endpoint
+            )
         for name in names:
-            link(snapshot / name, folder / name)
+            link(Path(snapshot) / name, folder / name)
 
     def discard(self) -> None:
         """The hub's cache is shared with other programs and stays."""
 
-    def _snapshot(self, patterns: list[str], **options: Any) -> Path:
-        from huggingface_hub import snapshot_download
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        import httpx2
 
         try:
-            return Path(
-                snapshot_download(
-                    self._repository,
-                    revision=self._revision,
-                    allow_patterns=patterns,
-                    endpoint=self._endpoint,
-                    **options,
-                )
-            )
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> SourceError:
-        first_line = str(error).strip().splitlines()[0]
-        return SourceError(
-            f"{self._repository}@{self._revision[:12]} could not be fetched from the hub: {first_line}"
-        )
+            yield
+        except (OSError, httpx2.HTTPError) as error:
+            what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            where = f"{self._repository}@{self._revision[:12]}"
+            raise SourceError(f"{where} could not be fetched from the hub: {what}") from error

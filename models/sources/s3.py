@@ -27,7 +27,7 @@ class S3Source:
         import boto3
 
         self._source, self._bucket, self._prefix = source, bucket, prefix
-        self._client: Any = boto3.client("s3")
+        self._client: Any = boto3.Session().client("s3")  # not the default session, which keeps old credentials
         self._sizes: dict[str, int] = {}
         self._kept = Downloads(source)
 
