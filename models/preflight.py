@@ -30,6 +30,7 @@ DVC_COPIES = 2
 # The exporter holds the torch weights, the graph and its serialized form at once.
 PEAK_OVER_FP32_WEIGHTS = 3.0
 BASE_MEMORY_BYTES = 1 * GIB  # Python with torch, onnxruntime and transformers loaded
+CONTROL_GROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
 
 
 class Estimate(Record):
@@ -50,7 +51,7 @@ def estimate(architecture: Architecture, recipes: Mapping[str, Recipe]) -> Estim
 def check(architecture: Architecture, recipes: Mapping[str, Recipe], disk_folder: Path) -> Estimate:
     """Raise ResourceError if `disk_folder`'s disk or the machine's memory is too small; returns the estimate."""
     need = estimate(architecture, recipes)
-    check_disk(need.disk_bytes, disk_folder, f"a run of {len(recipes)} recipes")
+    check_disk(need.disk_bytes, disk_folder, f"a run of {', '.join(recipes)}")
     have = available_memory_bytes()
     if need.memory_bytes > have and not _skipped("memory", need.memory_bytes, have):
         raise ResourceError(
@@ -76,11 +77,10 @@ def available_memory_bytes() -> int:
     import psutil
 
     machine = int(psutil.virtual_memory().available)
-    group = Path("/sys/fs/cgroup")
     try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        limit = (CONTROL_GROUP / "memory.max").read_text().strip()
+        used = int((CONTROL_GROUP / "memory.current").read_text())
+        statistics = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
     except OSError:
         return machine  # no control group (version 2) limits this process
     if limit == "max":
@@ -97,4 +97,4 @@ def _skipped(what: str, need: int, have: int) -> bool:
 
 
 def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
