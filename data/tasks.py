@@ -72,7 +72,7 @@ def gcd(rng: Random) -> Drawn:
     digits = rng.choice((3, 3, 4))
     factor = rng.choice((1, rng.randint(2, 12), rng.randint(2, 99)))
     high = 10**digits // factor - 1
-    left, right = (factor * rng.randint(high // 12, high) for _ in range(2))
+    left, right = (factor * rng.randint(max(1, high // 12), high) for _ in range(2))
     large, small = max(left, right), min(left, right)
     steps = []
     while small:

@@ -63,7 +63,7 @@ def score(model: Any, words: Any, count: int, device: str) -> dict[str, Any]:
             lengths.append(len(ids))
     return {
         "scored": count,
-        "accuracy": round(sum(sum(right[task]) for task in tasks.MAKERS) / count, 4),
+        "accuracy": round(sum(sum(right.get(task, ())) for task in tasks.MAKERS) / count, 4),
         "mean_answer_tokens": round(sum(lengths) / count, 1),
         "by_task": {name: round(sum(results) / len(results), 4) for name, results in sorted(right.items())},
     }

@@ -42,9 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--items", type=int, help="training problems (default: 1 600 000 on a GPU, 20 000 on a CPU)")
     parser.add_argument("--rows", type=int, help="rows of 384 tokens in a step (default: 170 on a GPU, 8 on a CPU)")
-    parser.add_argument(
-        "--evaluate", type=int, help="held-out problems to score (default: 4 500 on a GPU, 90 on a CPU)"
-    )
+    parser.add_argument("--score", type=int, help="held-out problems to score (default: 4 500 on a GPU, 90 on a CPU)")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     options = parser.parse_args()
 
@@ -65,7 +63,7 @@ def main() -> None:
         run = _train(model, rows, device, options.minutes, options.rows or (170 if gpu else 8), options.learning_rate)
         model = model.to(torch.bfloat16)  # what is saved is what is scored
         model.save_pretrained(folder)
-        scores = score_reference.score(model, words, options.evaluate or (4_500 if gpu else 90), device)
+        scores = score_reference.score(model, words, options.score or (4_500 if gpu else 90), device)
         facts = {
             "seed": options.seed,
             "items": items,

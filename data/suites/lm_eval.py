@@ -56,11 +56,9 @@ def is_right(item: Item, text: str) -> bool:
 
 
 def _load(options: Options) -> dict[str, Any]:
-    from lm_eval.tasks import TaskManager
-
     if options.include_path and not options.include_path.is_dir():
         raise ConfigError(f"lm_eval suite: include_path {options.include_path} is not a folder")
-    manager = TaskManager(include_path=options.include_path)
+    manager = _manager(options)
     unknown = [name for name in options.tasks if name not in manager.all_tasks]
     if unknown:
         raise ConfigError(
@@ -76,10 +74,25 @@ def _load(options: Options) -> dict[str, Any]:
         ) from error
 
 
+def _manager(options: Options) -> Any:
+    """The index of tasks. The harness's own 14 000 take seconds to read: only if the user's folder is not enough."""
+    from lm_eval.tasks import TaskManager
+
+    if options.include_path:
+        own = TaskManager(include_path=options.include_path, include_defaults=False)
+        if set(options.tasks) <= set(own.all_subtasks):
+            return own
+    return TaskManager(include_path=options.include_path)
+
+
 def _convert(name: str, task: Any, instruction: str) -> Iterator[Item]:
     kind = task.config.output_type
     if kind not in ("generate_until", "multiple_choice"):
         raise DataError(f"lm-eval's '{name}' is a {kind} task, which has no answer to generate: choose another")
+    if getattr(task, "multiple_input", False):
+        raise DataError(
+            f"lm-eval's '{name}' fills its choices into the question, which cannot be asked: choose another"
+        )
     for number, doc in enumerate(task.eval_docs):
         question, answers = _choices(task, doc) if kind == "multiple_choice" else _free_text(task, doc)
         yield Item(
@@ -96,7 +109,9 @@ def _convert(name: str, task: Any, instruction: str) -> Iterator[Item]:
 def _choices(task: Any, doc: dict[str, Any]) -> tuple[str, list[str]]:
     choices = task.doc_to_choice(doc)
     target = task.doc_to_target(doc)
-    index = target if isinstance(target, int) else choices.index(target)
+    if target not in (choices if isinstance(target, str) else range(len(choices))):
+        raise DataError(f"lm-eval's '{task.config.task}': target {target!r} is none of the choices {choices}")
+    index = choices.index(target) if isinstance(target, str) else target
     lines = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)]
     text = str(task.doc_to_text(doc)).removesuffix("Answer:").strip()
     return "\n".join([text, *lines, "Answer with the letter of the right choice."]), [ascii_uppercase[index]]

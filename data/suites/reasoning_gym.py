@@ -55,7 +55,10 @@ def is_right(item: Item, text: str) -> bool:
     stored = json.loads(item.metadata)
     checker = _dataset(stored["task"], json.dumps(stored["settings"]), 0, 1)
     entry = {"question": item.question, "answer": item.answer, "metadata": stored["entry"]}
-    return bool(checker.score_answer(found, entry) >= 1.0)
+    try:
+        return bool(checker.score_answer(found, entry) >= 1.0)
+    except Exception:  # several checkers parse the reply unguarded: what they stumble over is no answer
+        return False
 
 
 def _of_task(name: str, settings: dict[str, Any], instruction: str, count: int, seed: int) -> Iterator[Item]:

@@ -1,0 +1,37 @@
+"""Prepared items survive the round trip, and a wrong file is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from core.errors import DataError
+from core.records import Item
+from data import items
+from data.tokenize import tokenize
+from models import tokenizer
+
+
+def test_round_trip(tmp_path: Path, tiny_qwen2: Path) -> None:
+    questions = [
+        Item(id="a", suite="s", task="t", question="1 + 1?", answer="2", solution="1+1=2\n</think>\n\\boxed{2}"),
+        Item(id="b", suite="s", task="t", question="é ☃?", answer="x", kind="jsonl", metadata="{}"),
+    ]
+    words = tokenizer.load(tiny_qwen2)
+    rows = tokenize(questions, words)
+    items.save(tmp_path, "train", rows)
+    assert items.load(tmp_path, "train") == rows
+    assert words.decode(rows[0].prompt_ids) == rows[0].prompt
+    assert rows[0].prompt.endswith("<think>\n")
+    assert rows[0].target_ids[-1] == words.eos_token_id
+    assert rows[1].target_ids == ()
+
+
+def test_missing_and_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.parquet not found: run"):
+        items.load(tmp_path, "train")
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(DataError, match="does not have the columns"):
+        items.load(tmp_path, "train")

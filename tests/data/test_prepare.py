@@ -1,0 +1,62 @@
+"""The stage as a user runs it, in a folder of its own, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core import params, paths
+from data import items
+
+ROOT = Path(__file__).parents[2]
+
+
+def project(folder: Path, model: Path, suite: dict[str, Any], **data: Any) -> None:
+    settings = yaml.safe_load((ROOT / params.PARAMS_FILE).read_text())
+    settings["model"]["source"] = str(model)
+    settings["data"] |= {"train_items": 60, "evaluation_items": 60, "benchmark_items": 8, "suites": {"mine": suite}}
+    settings["data"] |= data
+    (folder / params.PARAMS_FILE).write_text(yaml.safe_dump(settings))
+
+
+def prepare(folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.prepare"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def test_prepare_writes_model_data_and_docs(tmp_path: Path, tiny_qwen2: Path) -> None:
+    project(tmp_path, tiny_qwen2, {"kind": "problems", "options": {"tasks": ["gcd", "power"]}})
+    done = prepare(tmp_path)
+    assert done.returncode == 0, done.stderr
+    loaded = {split: items.load(tmp_path / paths.DATA, split) for split in items.SPLITS}
+    assert {split: len(rows) for split, rows in loaded.items()} == {
+        "train": 54,
+        "calibration": 6,
+        "evaluation": 60,
+        "benchmark": 8,
+    }
+    assert all(row.item.suite == "mine" and row.target_ids for rows in loaded.values() for row in rows)
+    assert (tmp_path / paths.MODEL / "config.json").is_file()
+    assert (tmp_path / paths.DATA_DOCS / "index.html").is_file()
+
+
+def test_a_repeated_question_stops_the_run(tmp_path: Path, tiny_qwen2: Path) -> None:
+    rows = [{"question": f"What is {n} + 99?", "answer": n + 99} for n in range(120)]
+    rows += [{"question": f"What is 99 +  {n}?", "answer": n + 99} for n in range(8)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project(tmp_path, tiny_qwen2, {"kind": "jsonl", "options": {"path": "mine.jsonl"}})
+    done = prepare(tmp_path)
+    assert done.returncode == 1
+    assert "error: expectation 'no item in two splits' (expect_column_values_to_be_between) failed for" in done.stderr
+    assert done.stderr.count("splits_with_question = 2") == 3
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / paths.DATA / "train.parquet").exists()

@@ -1,0 +1,187 @@
+"""Every suite against the one contract, and what each says when its source is wrong."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from core import plugins
+from core.errors import ConfigError, DataError
+from core.records import Item
+from data import items as prepared
+from data import replies
+from data.normal_form import normal_form
+
+LM_EVAL = {
+    "sums": {
+        "output_type": "generate_until",
+        "doc_to_target": "{{answer}}",
+        "metric_list": [{"metric": "exact_match"}],
+    },
+    "pick": {
+        "output_type": "multiple_choice",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "{{label}}",
+        "metric_list": [{"metric": "acc"}],
+    },
+}
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def lm_eval_tasks(folder: Path) -> Path:
+    """A folder of task files of the harness's own format over local data, so that no hub is needed."""
+    rows = [
+        {"question": f"{n}+1?", "answer": f"work\n#### {1001 + n:,}", "choices": ["0", str(n + 1)], "label": 1}
+        for n in range(20)
+    ]
+    data = write_lines(folder / "rows.jsonl", rows)
+    for name, settings in LM_EVAL.items():
+        task = {
+            "task": f"assay_{name}",
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": str(data)}},
+            "test_split": "test",
+            "doc_to_text": "Question: {{question}}\nAnswer:",
+            **settings,
+        }
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(task))
+    return folder
+
+
+@pytest.fixture(params=plugins.known("data.suites"))
+def suite(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, dict[str, Any]]:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    options: dict[str, dict[str, Any]] = {
+        "problems": {},
+        "jsonl": {"path": str(tmp_path / "mine.jsonl")},
+        "reasoning_gym": {"tasks": {"gcd": {"max_numbers": 3}, "prime_factorization": {}}},
+        "lm_eval": {"tasks": ["assay_sums", "assay_pick"], "include_path": str(tmp_path)},
+    }
+    write_lines(tmp_path / "mine.jsonl", [{"question": f"{n} + {2 * n}?", "answer": 3 * n} for n in range(1, 40)])
+    if request.param == "lm_eval":
+        lm_eval_tasks(tmp_path)
+    return request.param, options[request.param]
+
+
+def draw(kind: str, options: dict[str, Any], count: int, seed: int = 1) -> list[Item]:
+    module = plugins.load("data.suites", kind)
+    return list(islice(module.items(module.Options.model_validate(options), count, seed), count))
+
+
+def test_contract(suite: tuple[str, dict[str, Any]]) -> None:
+    kind, options = suite
+    first, again, other = (draw(kind, options, 20, seed) for seed in (1, 1, 2))
+    assert len(first) == 20
+    assert first == again != other
+    assert len({item.id for item in first}) == len({normal_form(item.question) for item in first}) == 20
+    for item in first:
+        assert item.kind == kind
+        assert prepared.is_right(item, replies.ideal(item.answer, item.solution))
+        assert prepared.is_right(item, f"so </think> it is \\boxed{{{item.answer}}}.")
+        for wrong in (
+            "",
+            item.answer,
+            "</think>\\boxed{}",
+            "</think>\\boxed{no}",
+            f"</think>\\boxed{{{item.answer}9}}",
+        ):
+            assert not prepared.is_right(item, wrong), wrong
+
+
+def test_options_are_closed(suite: tuple[str, dict[str, Any]]) -> None:
+    kind, options = suite
+    with pytest.raises(ValidationError, match="typo"):
+        plugins.load("data.suites", kind).Options.model_validate(options | {"typo": 1})
+
+
+def test_problems_need_the_think_tag_and_a_known_task() -> None:
+    item = draw("problems", {"tasks": ["gcd"]}, 1)[0]
+    assert not prepared.is_right(item, f"\\boxed{{{item.answer}}}")
+    with pytest.raises(ValidationError, match="known: base, chain"):
+        draw("problems", {"tasks": ["sudoku"]}, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"question": "a"', r"mine.jsonl, line 3: not JSON \(.* at column \d+\)"),
+        ("[1]", "line 3: expected an object, found list"),
+        ('{"prompt": "a", "answer": "b"}', "line 3: no column 'question'; it has 'prompt', 'answer'"),
+        ('{"question": " ", "answer": "b"}', "line 3: column 'question' is empty"),
+        ('{"question": "a", "answer": null}', "line 3: column 'answer' must be text or a number, found null"),
+        ('{"question": "a", "answer": true}', "line 3: column 'answer' must be text or a number, found true"),
+    ],
+)
+def test_jsonl_names_the_line(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(f'{{"question": "a", "answer": "b"}}\n\n{line}\n')
+    with pytest.raises(DataError, match=message):
+        draw("jsonl", {"path": str(path)}, 1)
+
+
+def test_jsonl_columns_and_too_few_lines(tmp_path: Path) -> None:
+    rows = [
+        {"q": "1+1", "a": "2", "how": "1+1=2", "topic": "sums"},
+        {"q": "x", "a": "1,000", "how": "y", "topic": "z"},
+    ]
+    columns = {"question": "q", "answer": "a", "solution": "how", "task": "topic", "instruction": ""}
+    options = {"path": str(write_lines(tmp_path / "mine.jsonl", rows)), **columns}
+    sums = next(item for item in draw("jsonl", options, 2) if item.task == "sums")
+    assert sums.question == "1+1"
+    assert sums.solution == "1+1=2\n</think>\n\\boxed{2}"
+    with pytest.raises(DataError, match=r"has 2 questions, but params ask for 3: lower data\.train_items"):
+        draw("jsonl", options, 3)
+    with pytest.raises(DataError, match="cannot be read"):
+        draw("jsonl", {"path": str(tmp_path / "none.jsonl")}, 1)
+    (tmp_path / "latin.jsonl").write_bytes(b'{"question": "\xe9"}')
+    with pytest.raises(DataError, match="not UTF-8"):
+        draw("jsonl", {"path": str(tmp_path / "latin.jsonl")}, 1)
+
+
+def test_reasoning_gym_refusals() -> None:
+    with pytest.raises(ValidationError, match="no task 'chain_sums'; did you mean: chain_sum"):
+        draw("reasoning_gym", {"tasks": {"chain_sums": {}}}, 1)
+    with pytest.raises(DataError, match="refuses the settings"):
+        draw("reasoning_gym", {"tasks": {"gcd": {"bits": 3}}}, 1)
+    with pytest.raises(DataError, match=r"gave \d distinct questions of 50"):
+        draw("reasoning_gym", {"tasks": {"gcd": {"min_value": 1, "max_value": 2}}}, 50)
+    with pytest.raises(DataError, match="no single answer"):
+        draw("reasoning_gym", {"tasks": {"rush_hour": {}}}, 1)
+
+
+def test_lm_eval_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    options = {"tasks": ["assay_sums", "assay_pick"], "include_path": str(lm_eval_tasks(tmp_path)), "instruction": ""}
+    found = {item.id: item for item in draw("lm_eval", options, 40)}
+    assert found["assay_sums-3"].question == "Question: 3+1?"
+    assert found["assay_sums-3"].answer == "1,004"
+    assert prepared.is_right(found["assay_sums-3"], "</think>\\boxed{1004}")
+    assert found["assay_pick-3"].answer == "B"
+    assert found["assay_pick-3"].question.splitlines()[1:3] == ["A. 0", "B. 4"]
+    with pytest.raises(DataError, match="have 40 documents, but params ask for 41"):
+        draw("lm_eval", options, 41)
+    with pytest.raises(ConfigError, match="lm-eval has no task gsm9k"):
+        draw("lm_eval", {"tasks": ["gsm9k"]}, 1)
+
+
+def test_lm_eval_without_a_hub_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets.config
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(DataError, match=r"could not get the data of gsm8k.*run once with a connection"):
+        draw("lm_eval", {"tasks": ["gsm8k"]}, 1)
