@@ -62,7 +62,7 @@ def lm_eval_tasks(folder: Path) -> Path:
 def suite(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, dict[str, Any]]:
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     options: dict[str, dict[str, Any]] = {
         "problems": {},
         "jsonl": {"path": str(tmp_path / "mine.jsonl")},
@@ -162,7 +162,7 @@ def test_reasoning_gym_refusals() -> None:
 
 
 def test_lm_eval_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     options = {"tasks": ["assay_sums", "assay_pick"], "include_path": str(lm_eval_tasks(tmp_path)), "instruction": ""}
     found = {item.id: item for item in draw("lm_eval", options, 40)}
     assert found["assay_sums-3"].question == "Question: 3+1?"
@@ -182,6 +182,6 @@ def test_lm_eval_without_a_hub_says_so(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     with pytest.raises(DataError, match=r"could not get the data of gsm8k.*run once with a connection"):
         draw("lm_eval", {"tasks": ["gsm8k"]}, 1)
