@@ -19,7 +19,8 @@ for nothing else.
 
 ## Result
 Greedy exact match of the final `\\boxed{{}}` answer on {scored:,} held-out problems: **{accuracy:.1%}**,
-{mean_answer_tokens} tokens an answer. Scored in float32 on the bf16 weights that are saved here.
+{mean_answer_tokens} tokens an answer. Scored in float32 on the bf16 weights that are saved here. The two hardest
+tasks, gcd and power, are drawn twice as often as the others.
 
 {table}
 
