@@ -11,6 +11,8 @@
     ├── QuantizationError      a recipe did not do what it promised
     ├── RuntimeFault           an inference runtime failed
     ├── RegistryError          MLflow could not be read or written
+    ├── RolloutError           a rollout may not start, or its record does not hold together
+    │   └── TargetError            a slot, the gateway or the cluster did not do what it was asked, or in time
     └── NoVariantPassed        every variant was stopped by a gate
 
 A message says what was wrong, where, and what to do. Command lines print it as one line and exit with `exit_code`.
@@ -62,6 +64,14 @@ class RuntimeFault(AssayError):  # noqa: N818 - RuntimeError is Python's own
 
 
 class RegistryError(AssayError):
+    pass
+
+
+class RolloutError(AssayError):
+    pass
+
+
+class TargetError(RolloutError):
     pass
 
 

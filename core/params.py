@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core import plugins
 from core.errors import ConfigError
@@ -109,6 +109,53 @@ class Recipe(Section):
         return name
 
 
+class RolloutTimeouts(Section):
+    """Deadlines of the rollout's waiting states, in seconds; an analysis phase has its own, `deadline_s`."""
+
+    call_s: float = Field(default=10, gt=0, description="one call to a target, and one question to a slot")
+    verify_s: float = Field(default=600, gt=0, description="hashing every file again")
+    ready_s: float = Field(default=300, gt=0, description="a slot from its start to ready")
+    approval_s: float = Field(default=3600, gt=0)
+    switch_s: float = Field(default=60, gt=0)
+    drain_s: float = Field(default=120, gt=0, description="the old slot's open streams; then it is stopped")
+    finish_s: float = Field(default=300, gt=0, description="drain, aliases and stop together; also of going back")
+
+
+class AnalysisPhase(Section):
+    """One side of the switch, in the words of Argo Rollouts. Conditions use the names of rollout/condition.py."""
+
+    interval_s: float = Field(default=10, gt=0)
+    count: int = Field(default=6, ge=1, description="measurements")
+    failure_limit: int = Field(default=0, ge=0, description="failed measurements of one condition that are borne")
+    inconclusive_limit: int = Field(default=1, ge=0)
+    min_requests: int = Field(default=20, ge=1, description="in one interval; fewer are inconclusive")
+    suite_items: int = Field(default=8, ge=0, description="verifiable questions asked at each measurement")
+    success_condition: dict[str, str] = Field(min_length=1)
+
+    @property
+    def deadline_s(self) -> float:
+        """Twice the planned length and a minute: asking the questions takes time too."""
+        return 2 * self.interval_s * self.count + 60
+
+    @model_validator(mode="after")
+    def _some_must_succeed(self) -> Self:
+        if self.failure_limit + self.inconclusive_limit >= self.count:
+            raise ValueError("failure_limit + inconclusive_limit must be less than count, or nothing has to succeed")
+        return self
+
+
+class RolloutParams(Section):
+    environment: str = "production"
+    record: Path = Field(default=Path("rollout.db"), description="SQLite file with the hash-chained events")
+    suite: str | None = Field(default=None, description="key in data.suites for questions; default: the first")
+    mirror_percent: float = Field(default=100, gt=0, le=100, description="of users' requests, to the preview")
+    poll_s: float = Field(default=0.5, gt=0)
+    keep_previous: bool = Field(default=True, description="the old slot stays up, idle, for an immediate rollback")
+    timeouts: RolloutTimeouts = RolloutTimeouts()
+    before: AnalysisPhase
+    after: AnalysisPhase
+
+
 class Params(Section):
     seed: int
     model: ModelParams
@@ -119,6 +166,7 @@ class Params(Section):
     evaluate: EvaluateParams
     benchmark: BenchmarkParams
     select: SelectParams
+    rollout: RolloutParams
     recipes: dict[str, Recipe]
 
     @field_validator("recipes")
