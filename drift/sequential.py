@@ -107,11 +107,11 @@ class Bettor:
         wealth = np.exp(np.minimum(self.log_wealth - self.design.target, 0.0))
         spread = np.sqrt(np.maximum(self.discordance, np.abs(mean)))
         best = ndtr(ndtri(wealth) + np.maximum(mean - self.mean, 0.0) * math.sqrt(left) / spread)
-        return np.asarray(np.where(self.peak >= self.design.target, 1.0, best))
+        return np.array(np.where(self.peak >= self.design.target, 1.0, best), dtype=np.float64)
 
     def _share(self) -> Floats:
         parts = np.exp(self._log_parts - self._log_parts.max(axis=0))
-        share = (parts * SHARES).sum(axis=0) / parts.sum(axis=0)
+        share: Floats = (parts * SHARES).sum(axis=0) / parts.sum(axis=0)
         left = self.design.budget - self.items
         if left > 0:
             gap = np.maximum(self.design.target - self.log_wealth, 0.0)
