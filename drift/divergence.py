@@ -46,9 +46,9 @@ def score(reference: NDArray[Any], variant: NDArray[Any], tokens: ArrayLike) -> 
         )
     chosen = np.asarray(tokens, dtype=np.int64)
     size = max(1, BLOCK_LOGITS // reference.shape[1])
-    blocks = [slice(start, start + size) for start in range(0, len(chosen), size)]
+    blocks = [slice(start, start + size) for start in range(0, max(len(chosen), 1), size)]
     parts = [_score_block(reference[block], variant[block], chosen[block]) for block in blocks]
-    return TokenScores(*(np.concatenate([np.zeros(0), *values]) for values in zip(*parts, strict=True)))
+    return TokenScores(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def _score_block(
