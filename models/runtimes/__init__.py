@@ -1,13 +1,14 @@
 """The runtime contract. Each file here is one runtime; its file name is its name in params.
 
 A runtime module has `load(folder, threads) -> Runtime`. `folder` is a variant's folder (or, for `torch`, a model's).
+One that can serve also has `engine(folder, threads, max_batch) -> Engine`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,54 @@ class Runtime(Protocol):
 
     def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
         """Teacher forcing: for each sequence float32 logits of shape (len(sequence), vocabulary)."""
+        ...
+
+    def close(self) -> None:
+        """Free the model. Calling it twice is fine."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: greedy at temperature 0, otherwise from the nucleus `top_p`."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one step did to one request: a new token, its end, or both. The end token itself is never reported."""
+
+    handle: int
+    token: int | None
+    finish: Literal["stop", "length", "error"] | None = None
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """Continuous batching over one loaded model: requests join and leave between two steps. Used by one thread."""
+
+    name: str
+    version: str
+    max_batch: int
+    context_tokens: int  # prompt and answer together
+    samples: bool  # whether a temperature above 0 is possible
+
+    def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
+        """Give a request a place; returns its handle. The caller keeps at most `max_batch` requests at a time."""
+        ...
+
+    def step(self) -> list[Event]:
+        """Run the model once for the requests that have a place. A request that finished has left.
+
+        Raises RuntimeFault when the engine cannot go on; one request's own failure is an event.
+        """
+        ...
+
+    def cancel(self, handle: int) -> None:
+        """Free a request's place; an unknown handle is fine. No event of it follows."""
         ...
 
     def close(self) -> None:

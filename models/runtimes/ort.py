@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import RuntimeFault
-from models.runtimes import Generation, Logits, TokenIds
+from models.runtimes import Engine, Generation, Logits, TokenIds
 
 GENAI_CONFIG = "genai_config.json"
 
@@ -22,6 +22,13 @@ GENAI_CONFIG = "genai_config.json"
 def load(folder: Path, threads: int) -> OrtRuntime:
     """Load a variant's folder: genai_config.json, model.onnx and its external data."""
     return OrtRuntime(folder, threads)
+
+
+def engine(folder: Path, threads: int, max_batch: int) -> Engine:
+    """The same model for serving: see _ort_engine.py."""
+    from models.runtimes import _ort_engine
+
+    return _ort_engine.load(folder, threads, max_batch)
 
 
 class OrtRuntime:

@@ -1,0 +1,1 @@
+"""The server: an OpenAI-style API in front of one engine that batches. See README.md."""

@@ -1,0 +1,166 @@
+"""One request from its tokens to its text: limits, cache, place in the batch, pieces, counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from models.runtimes import Sampling
+from serving.errors import ApiError
+from serving.metrics import Kind
+from serving.scheduler import QueueFull, Ticket
+from serving.service import Service
+from serving.text import Decoder, Piece
+from serving.wire import Wish
+
+RETRY_S = 1
+
+
+class ClientGone(Exception):  # noqa: N818 - not a fault
+    """Nobody reads the answer any more."""
+
+
+@dataclass
+class Answer:
+    """A request under way. `pieces` gives its text; the counts are complete once it has ended."""
+
+    service: Service
+    prompt: list[int]
+    max_tokens: int
+    sampling: Sampling
+    stop: tuple[str, ...]
+    streams: bool
+    split: bool  # reasoning apart from content
+    ticket: Ticket | None = None
+    finish: str = ""
+    completion_tokens: int = 0
+    content_characters: int = 0
+    cached: bool = False
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """The answer's text as it comes (in one piece unless it streams). Raises ApiError or ClientGone."""
+        key, kept = await self._look_up()
+        if kept is not None:
+            self.cached, self.finish, self.completion_tokens = True, kept["finish"], kept["completion_tokens"]
+            self._count(kept["content"])
+            yield Piece(kept["content"], kept["reasoning"])
+            return
+        content, reasoning = [], []
+        async for piece in self._generate():
+            content.append(piece.content)
+            reasoning.append(piece.reasoning)
+            yield piece
+        whole = {"content": "".join(content), "reasoning": "".join(reasoning), "finish": self.finish}
+        self._count(whole["content"])
+        if key and self.service.cache:
+            await self.service.cache.put(key, whole | {"completion_tokens": self.completion_tokens})
+
+    def leave(self) -> None:
+        """The client is gone: free the place."""
+        if self.ticket:
+            self.service.scheduler.cancel(self.ticket)
+
+    async def _generate(self) -> AsyncIterator[Piece]:
+        by_token = self.streams or bool(self.stop)
+        ticket = self.ticket = Ticket(self.prompt, self.max_tokens, self.sampling, by_token)
+        scheduler = self.service.scheduler
+        try:
+            scheduler.submit(ticket)
+        except QueueFull:
+            raise ApiError(
+                429,
+                f"the queue of {self.service.settings.max_queue} is full: try again later",
+                "queue_full",
+                headers={"Retry-After": str(RETRY_S)},
+            ) from None
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(self.service.settings.request_timeout_s, scheduler.cancel, ticket, "timeout")
+        decoder = Decoder(self.service.words, self.split and self._thinking(), self.split, self.stop)
+        try:
+            seen = 0
+            while True:
+                if not by_token:
+                    await ticket.done()
+                tokens = await ticket.more(seen)
+                seen += len(tokens)
+                ended = ticket.finish is not None and seen == len(ticket.tokens)
+                if ended:
+                    self._raise_if_broken(ticket)
+                piece = decoder.feed(tokens)
+                if ended and not decoder.stopped:
+                    rest = decoder.finish()
+                    piece = Piece(piece.content + rest.content, piece.reasoning + rest.reasoning)
+                if ended or decoder.stopped:
+                    self.finish = "stop" if decoder.stopped else str(ticket.finish)
+                    self.completion_tokens = seen
+                if piece:
+                    yield piece
+                if ended or decoder.stopped:
+                    return
+        finally:
+            alarm.cancel()
+            scheduler.cancel(ticket)
+            self.completion_tokens = len(ticket.tokens)
+            self.service.metrics.times(ticket.arrived_s, ticket.token_times_s)
+
+    def _raise_if_broken(self, ticket: Ticket) -> None:
+        if ticket.finish == "timeout":
+            limit_s = self.service.settings.request_timeout_s
+            raise ApiError(504, f"no complete answer within {limit_s:g} s: ask for fewer tokens", "timeout")
+        if ticket.finish == "cancelled":
+            raise ClientGone
+        if ticket.finish == "error":
+            raise ApiError(500, f"the engine could not answer: {ticket.error}", "engine_error")
+
+    async def _look_up(self) -> tuple[str | None, dict[str, Any] | None]:
+        cache = self.service.cache
+        if cache is None or self.sampling.temperature > 0:
+            return None, None
+        key = cache.key(
+            {"prompt": self.prompt, "max_tokens": self.max_tokens, "stop": self.stop, "split": self.split}
+        )
+        result, kept = await cache.get(key)
+        self.service.metrics.cache(result)
+        return key if result != "down" else None, kept
+
+    def _thinking(self) -> bool:
+        return self.service.words.thinking(self.prompt)
+
+    def _count(self, content: str) -> None:
+        kind: Kind = "truncated" if self.finish == "length" else "ok" if content.strip() else "empty"
+        self.service.metrics.answer(kind, len(self.prompt), self.completion_tokens)
+
+
+def begin(service: Service, wish: Wish, prompt: list[int], max_tokens: int | None, split: bool) -> Answer:
+    """Check a request against the limits. Raises ApiError 400 that names the limit, 404 for an unknown model."""
+    if wish.model is not None and wish.model not in service.names:
+        known = ", ".join(sorted(service.names, key=len))
+        raise ApiError(404, f"no model '{wish.model}' here; known: {known}", "model_not_found", "model")
+    engine = service.scheduler.engine
+    if (wish.temperature or 0) > 0 and not engine.samples:
+        raise ApiError(
+            400, f"the runtime '{engine.name}' is greedy only: send temperature 0", "unsupported_value", "temperature"
+        )
+    if not prompt:
+        raise ApiError(400, "the prompt is empty", "invalid_value", "prompt")
+    if len(prompt) > service.prompt_limit:
+        raise ApiError(
+            400,
+            f"the prompt has {len(prompt)} tokens, the limit is {service.prompt_limit}: shorten it",
+            "context_length_exceeded",
+            "messages",
+        )
+    room = engine.context_tokens - len(prompt)
+    limit = min(room, service.settings.max_output_tokens or room)
+    wanted = max_tokens or min(limit, service.settings.default_max_tokens)
+    if wanted > limit:
+        raise ApiError(
+            400,
+            f"max_tokens is {wanted}, but {limit} are possible after a prompt of {len(prompt)} tokens",
+            "context_length_exceeded",
+            "max_tokens",
+        )
+    sampling = Sampling(wish.temperature or 0.0, wish.top_p or 1.0, wish.seed)
+    return Answer(service, prompt, wanted, sampling, tuple(wish.stop), wish.stream, split)

@@ -1,0 +1,137 @@
+"""The routes. Each reads the body, checks it, and hands the answer to stream.py."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from serving import stream, wire
+from serving.answer import Answer, begin
+from serving.errors import ApiError, json_response
+from serving.service import Service
+from serving.text import Piece
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+GENERATION = ("/v1/chat/completions", "/v1/completions", "/predict")
+
+
+def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRouter:
+    """All routes; `limited` puts the rate limit around those that generate."""
+    routes = APIRouter()
+
+    async def chat(request: Request) -> Response:
+        """OpenAI's chat completions."""
+        wish = wire.parse(wire.ChatWish, await body_of(request, service))
+        prompt = chat_prompt(service, [message.model_dump() for message in wish.messages])
+        answer = begin(service, wish, prompt, wish.max_completion_tokens or wish.max_tokens, split=True)
+        return await _openai(request, service, wish, answer, chat=True)
+
+    async def completions(request: Request) -> Response:
+        """OpenAI's text completions: the prompt as it is, the answer unsplit."""
+        wish = wire.parse(wire.TextWish, await body_of(request, service))
+        prompt = service.words.encode(wish.prompt) if isinstance(wish.prompt, str) else wish.prompt
+        service.words.check(prompt)
+        answer = begin(service, wish, prompt, wish.max_tokens, split=False)
+        return await _openai(request, service, wish, answer, chat=False)
+
+    async def predict(request: Request) -> Response:
+        """The guide's endpoint: {"text", "max_tokens"} to {"result", ...}."""
+        wish = wire.parse(wire.PredictWish, await body_of(request, service))
+        prompt = chat_prompt(service, [{"role": "user", "content": wish.text}])
+        answer = begin(service, wish.model_copy(update={"stream": False}), prompt, wish.max_tokens, split=True)
+        request.scope["assay"]["answer"] = answer
+
+        def write(piece: Piece) -> dict[str, Any]:
+            return {
+                "result": piece.content,
+                "reasoning": piece.reasoning,
+                "finish_reason": answer.finish,
+                "input_length": len(prompt),
+                "output_length": answer.completion_tokens,
+                "manifest_sha256": service.digest,
+                "cached": answer.cached,
+            }
+
+        return await stream.whole(request, answer, write)
+
+    for path, endpoint in zip(GENERATION, (chat, completions, predict), strict=True):
+        routes.add_api_route(path, limited(endpoint), methods=["POST"], response_model=None)
+    routes.add_api_route("/v1/models", _models(service), methods=["GET"], response_model=None)
+    _health(routes, service)
+    return routes
+
+
+async def _openai(request: Request, service: Service, wish: wire.Wish, answer: Answer, chat: bool) -> Response:
+    request.scope["assay"]["answer"] = answer
+    shape = wire.Shape(chat, wish.model or service.settings.model_name, service.digest)
+    if wish.stream:
+        return await stream.events(request, answer, shape, wish.wants_usage)
+
+    def write(piece: Piece) -> dict[str, Any]:
+        return shape.whole(piece, answer.finish, wire.usage(len(answer.prompt), answer.completion_tokens))
+
+    return await stream.whole(request, answer, write)
+
+
+async def body_of(request: Request, service: Service) -> bytes:
+    """The request's body; raises ApiError 413 once it is longer than allowed."""
+    limit = service.settings.max_body_bytes
+    parts: list[bytes] = []
+    length = 0
+    async for part in request.stream():
+        length += len(part)
+        if length > limit:
+            raise ApiError(413, f"the body is longer than {limit} bytes", "body_too_long")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def chat_prompt(service: Service, messages: list[dict[str, Any]]) -> list[int]:
+    """The messages in the version's chat template; what the template refuses is the client's error."""
+    from jinja2 import TemplateError
+
+    try:
+        return service.words.chat(messages)
+    except TemplateError as error:
+        raise ApiError(
+            400, f"the chat template refuses these messages: {error}", "bad_messages", "messages"
+        ) from None
+
+
+def _models(service: Service) -> Endpoint:
+    async def models(request: Request) -> Response:
+        """OpenAI's list of models: one entry, with the version behind it."""
+        entry = {"id": service.settings.model_name, "object": "model", "created": 0, "owned_by": "assay"}
+        return json_response({"object": "list", "data": [entry | {"root": service.digest}]})
+
+    return models
+
+
+def _health(routes: APIRouter, service: Service) -> None:
+    async def live(request: Request) -> Response:
+        """200 as long as the process is of use: a failed engine needs a restart."""
+        why = service.scheduler.failure
+        return json_response({"status": "failed" if why else "live", "why": why}, 503 if why else 200)
+
+    async def ready(request: Request) -> Response:
+        """200 as long as new requests are welcome."""
+        state = {
+            "status": "ready" if service.ready else "draining" if service.draining else "failed",
+            "manifest_sha256": service.digest,
+            "slot": service.settings.slot,
+            "inflight": service.inflight,
+        }
+        return json_response(state, 200 if service.ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        """Prometheus' exposition format: see serving/metrics.py."""
+        text = service.metrics.text(lambda: service.scheduler.waiting)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    routes.add_api_route("/health/live", live, methods=["GET"], response_model=None)
+    routes.add_api_route("/health/ready", ready, methods=["GET"], response_model=None)
+    routes.add_api_route("/metrics", metrics, methods=["GET"], response_model=None)

@@ -1,0 +1,169 @@
+"""The ASGI application of one version: routes, rate limit, and the layer that every request passes through."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from slowapi import Limiter
+from slowapi.errors import RateLimitExceeded
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving import api, auth, gpu
+from serving.answer import Answer, ClientGone
+from serving.errors import ApiError
+from serving.logs import REQUESTS, SERVER
+from serving.service import Service
+
+
+def create(service: Service) -> ASGIApp:
+    """The application. The scheduler starts with it and is stopped by whoever loaded it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.scheduler.start()
+        yield
+        if service.cache:
+            await service.cache.close()
+
+    application = FastAPI(title="Assay", lifespan=lifespan)
+    limiter = Limiter(key_func=_who)
+    application.state.limiter = limiter
+
+    def limited(endpoint: api.Endpoint) -> api.Endpoint:
+        if service.settings.rate_limit is None:
+            return endpoint
+        wrapped: api.Endpoint = limiter.shared_limit(service.settings.rate_limit, scope="generation")(endpoint)
+        return wrapped
+
+    application.include_router(api.router(service, limited))
+    application.add_exception_handler(RateLimitExceeded, _too_many)
+    application.add_exception_handler(ApiError, _told)
+    application.add_exception_handler(HTTPException, _http)
+    return Layer(application, service)
+
+
+class Layer:
+    """Names the version on every response; checks keys, counts and logs each request for generation."""
+
+    def __init__(self, inner: ASGIApp, service: Service) -> None:
+        self._inner, self._service = inner, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        scope["assay"] = {"request_id": request_id}
+        headers = [
+            (b"x-assay-manifest", self._service.digest.encode()),
+            (b"x-assay-slot", self._service.settings.slot.encode()),
+            (b"x-request-id", request_id.encode()),
+        ]
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                scope["assay"].setdefault("status", message["status"])
+                message["headers"] = [*message["headers"], *headers]
+            await send(message)
+
+        run = self._counted if scope["path"] in api.GENERATION and scope["method"] == "POST" else self._open
+        try:
+            await run(scope, receive, send_named)
+        except ClientGone:
+            scope["assay"]["status"] = 499
+        except Exception:
+            SERVER.exception("a bug", extra={"fields": {"request_id": request_id}})
+            if started:
+                raise
+            await ApiError(500, "an unexpected error, see the server's log", "bug").response()(
+                scope, receive, send_named
+            )
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/v1/"):
+            try:
+                self._service.keys.check(Request(scope).headers)
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+        await self._inner(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service = self._service
+        began_s = time.perf_counter()
+        service.inflight += 1
+        service.metrics.inflight.inc()
+        try:
+            try:
+                service.keys.check(Request(scope).headers)
+                service.admit()
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+            await self._inner(scope, receive, send)
+        except ClientGone:
+            scope["assay"]["status"] = 499
+        except BaseException:
+            scope["assay"]["status"] = 500
+            raise
+        finally:
+            service.inflight -= 1
+            service.metrics.inflight.dec()
+            _log(service, scope, time.perf_counter() - began_s)
+
+
+def _log(service: Service, scope: Scope, seconds: float) -> None:
+    noted = scope["assay"]
+    status = noted.get("status", 499)
+    answer: Answer | None = noted.get("answer")
+    service.metrics.request(status, scope["path"])
+    readings = gpu.read()
+    key = auth.key_of(Request(scope).headers)
+    fields = {
+        "request_id": noted["request_id"],
+        "input_length": len(answer.prompt) if answer else None,
+        "output_length": answer.completion_tokens if answer else None,
+        "inference_time": round(seconds, 6),
+        "gpu_memory_used": sum(reading.memory_used_bytes for reading in readings) if readings else None,
+        "digest": service.digest,
+        "slot": service.settings.slot,
+        "status": status,
+        "endpoint": scope["path"],
+        "finish_reason": answer.finish if answer else None,
+        "cached": answer.cached if answer else None,
+        "key_id": auth.key_id(key) if key else None,
+    }
+    REQUESTS.info("request", extra={"fields": fields})
+
+
+def _who(request: Request) -> str:
+    """Whom a rate limit counts: the key, or the address of one without a key."""
+    key = auth.key_of(request.headers)
+    return auth.key_id(key) if key else request.client.host if request.client else "unknown"
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return ApiError(error.status_code, str(error.detail), "http", headers=error.headers).response()
+
+
+async def _too_many(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RateLimitExceeded)
+    wait_s = str(error.limit.limit.get_expiry()) if error.limit else "1"
+    return ApiError(429, f"rate limit: {error.detail}", "rate_limited", headers={"Retry-After": wait_s}).response()

@@ -1,0 +1,88 @@
+"""One version being served: its parts, and whether it takes requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core import plugins
+from core.errors import ConfigError
+from models import manifest
+from models.runtimes import Engine
+from serving.auth import Keys
+from serving.cache import Cache
+from serving.errors import ApiError
+from serving.metrics import Metrics
+from serving.scheduler import Scheduler
+from serving.settings import Settings
+from serving.text import Words
+
+
+@dataclass
+class Service:
+    """Made by `load`; `draining` turns true once and stays so."""
+
+    settings: Settings
+    digest: str
+    names: frozenset[str]  # what a client may put into `model`
+    words: Words
+    scheduler: Scheduler
+    metrics: Metrics
+    keys: Keys
+    cache: Cache | None
+    inflight: int = 0
+    draining: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether a gateway should send requests here."""
+        return not self.draining and self.scheduler.failure is None
+
+    @property
+    def prompt_limit(self) -> int:
+        """Longest prompt, in tokens: it leaves room for one token at least."""
+        room = self.scheduler.engine.context_tokens - 1
+        return min(room, self.settings.max_prompt_tokens or room)
+
+    def admit(self) -> None:
+        """Raise ApiError 503 if no new request may start."""
+        if self.draining:
+            raise ApiError(
+                503,
+                f"the {self.settings.slot} slot is stopping: send the request again",
+                "stopping",
+                headers={"Retry-After": "1", "Connection": "close"},
+            )
+        if self.scheduler.failure:
+            raise ApiError(503, f"the engine has failed: {self.scheduler.failure}", "engine_failed")
+
+
+def load(settings: Settings) -> Service:
+    """Verify the folder, then load it. Raises IntegrityError that names each wrong file, before a byte is loaded."""
+    made = manifest.verify(settings.folder)
+    digest = manifest.digest(settings.folder)
+    keys = Keys(settings.api_keys_file)
+    plugin = plugins.load("models.runtimes", made.runtime)
+    if not hasattr(plugin, "engine"):
+        raise ConfigError(f"the runtime '{made.runtime}' of {settings.folder} cannot serve: it has no engine")
+
+    def make() -> Engine:
+        engine: Engine = plugin.engine(settings.folder, settings.threads, settings.max_batch)
+        return engine
+
+    metrics = Metrics(digest, settings.slot)
+
+    def count(running: int, waiting: int) -> None:
+        metrics.batch.observe(running)
+
+    return Service(
+        settings=settings,
+        digest=digest,
+        names=frozenset({settings.model_name, made.variant, digest, digest[:12]}),
+        words=Words(settings.folder),
+        scheduler=Scheduler(make, settings.max_queue, settings.queue_delay_ms, count),
+        metrics=metrics,
+        keys=keys,
+        cache=Cache(settings.redis_url.get_secret_value(), digest, settings.cache_ttl_s)
+        if settings.redis_url
+        else None,
+    )

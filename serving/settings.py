@@ -1,0 +1,60 @@
+"""Everything that decides how one server process behaves. Values come from the command line and the environment.
+
+Secrets never come from the command line, where any user of the machine can read them: ASSAY_API_KEYS_FILE names a
+file with one key a line, REDIS_URL may hold a password.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from core.errors import ConfigError
+
+ENVIRONMENT = {
+    "ASSAY_API_KEYS_FILE": "api_keys_file",
+    "ASSAY_RATE_LIMIT": "rate_limit",
+    "REDIS_URL": "redis_url",
+}
+
+
+class Settings(BaseModel):
+    """Checked when made; never changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    slot: Literal["blue", "green"]
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+    model_name: str = Field(default="assay", description="what clients put into `model`, the same for every version")
+    threads: int = Field(default=2, ge=1)
+    max_batch: int = Field(default=16, ge=1)
+    queue_delay_ms: float = Field(default=0.0, ge=0, description="an idle engine waits so long for a fuller batch")
+    max_queue: int = Field(default=64, ge=0, description="requests that wait for a place; one more gets 429")
+    max_prompt_tokens: int | None = Field(default=None, ge=1, description="default: the context less one token")
+    max_output_tokens: int | None = Field(default=None, ge=1, description="upper limit of max_tokens")
+    default_max_tokens: int = Field(default=512, ge=1, description="where a request names none; less if room is less")
+    request_timeout_s: float = Field(default=120.0, gt=0, description="from arrival to the last token")
+    drain_timeout_s: float = Field(default=60.0, gt=0, description="after SIGTERM, for what runs to finish")
+    linger_s: float = Field(default=0.2, ge=0, description="answer 503 so long after the last request, then close")
+    rate_limit: str | None = Field(default=None, description="by key or address, in slowapi's words: 100/minute")
+    api_keys_file: Path | None = Field(default=None, description="bearer keys, one a line; none: no authentication")
+    redis_url: SecretStr | None = Field(default=None, description="cache of deterministic answers; none: no cache")
+    cache_ttl_s: int = Field(default=3600, ge=1)
+    max_body_bytes: int = Field(default=1 << 20, ge=1024)
+
+
+def make(arguments: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from arguments over the environment over the defaults; raises ConfigError naming each wrong value."""
+    values = {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
+    values |= {name: value for name, value in arguments.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigError(f"server settings: {problems}") from error
