@@ -19,7 +19,13 @@ from models.runtimes.ort import GENAI_CONFIG, OrtRuntime, configure, import_gena
 
 
 def load(folder: Path, threads: int, max_batch: int) -> Engine:
-    """The engine that fits the variant's graph."""
+    """The engine that fits the variant's graph: rows in shared KV buffers on a CPU, else onnxruntime-genai's own."""
+    settings = json.loads((folder / GENAI_CONFIG).read_text())
+    on_cpu = not settings["model"]["decoder"]["session_options"].get("provider_options")
+    if on_cpu and settings["search"].get("past_present_share_buffer"):
+        from models.runtimes._ort_batching import SlotEngine
+
+        return SlotEngine(folder, threads, max_batch)
     return GenaiEngine(folder, threads, max_batch)
 
 

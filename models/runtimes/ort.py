@@ -71,7 +71,7 @@ class OrtRuntime:
                 on_step(step)
             step += 1
         rows = [generator.get_sequence(row)[longest:] for row in range(len(prompts))]
-        return [self._answer(row[:max_tokens]) for row in rows]
+        return [self._answer(row[:max_tokens], max_tokens) for row in rows]
 
     def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
         """Teacher forcing of one batch, as a single prefill."""
@@ -97,11 +97,12 @@ class OrtRuntime:
             padded[row, : len(sequence)] = sequence
         return padded
 
-    def _answer(self, tokens: Sequence[int]) -> Generation:
+    def _answer(self, tokens: Sequence[int], max_tokens: int) -> Generation:
         for index, token in enumerate(tokens):
             if int(token) in self._eos:
                 return Generation(tuple(map(int, tokens[:index])), finished=True)
-        return Generation(tuple(map(int, tokens)), finished=False)
+        # The end token that ends the whole batch is not written into the sequence: being shorter tells of it.
+        return Generation(tuple(map(int, tokens)), finished=len(tokens) < max_tokens)
 
 
 def import_genai() -> Any:
