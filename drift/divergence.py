@@ -7,6 +7,7 @@ answer are not independent: every interval resamples or clusters by item. Only f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,13 +73,13 @@ def log_softmax(logits: NDArray[Any]) -> Floats:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
-def summarize(items: list[TokenScores], seed: int) -> TeacherForced | None:
+def summarize(scores: Sequence[TokenScores], seed: int) -> TeacherForced | None:
     """Estimates over all tokens with 95 % intervals by item; None with fewer than two items: no spread to see.
 
     Mean KL and perplexity ratio: percentile bootstrap over items. Agreement: Wilson at the effective sample size that
     the spread between items leaves, so that full agreement still has a width.
     """
-    items = [item for item in items if len(item.kl)]
+    items = [item for item in scores if len(item.kl)]
     if len(items) < 2:
         return None
     tokens = np.array([len(item.kl) for item in items], dtype=np.float64)
