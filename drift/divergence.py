@@ -55,10 +55,10 @@ def score(reference: NDArray[Any], variant: NDArray[Any], tokens: ArrayLike) -> 
 def _score_block(
     reference: NDArray[Any], variant: NDArray[Any], chosen: NDArray[np.int64]
 ) -> tuple[Floats, Floats, Floats, Floats]:
+    for side, logits in (("the reference", reference), ("the variant", variant)):
+        if not np.isfinite(logits).all():
+            raise RuntimeFault(f"{side} gave a logit that is not a finite number: its weights or scales overflow")
     log_p, log_q = log_softmax(reference), log_softmax(variant)
-    if not (np.isfinite(log_p).all() and np.isfinite(log_q).all()):
-        side = "the variant" if np.isfinite(log_p).all() else "the reference"
-        raise RuntimeFault(f"{side} gave a logit that is not a finite number: its weights or scales overflow")
     rows = np.arange(len(log_p))
     kl = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
     agrees = (reference.argmax(axis=1) == variant.argmax(axis=1)).astype(np.float64)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from core.params import EvaluateParams
+from core.records import Evaluation
+from data.items import Prepared
+from models import families, tokenizer
+from models.evaluation import pairs, run, systems
+from models.evaluation.pairs import Pair
+from models.evaluation.record import Plan
+from tests.evaluation import made
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_qwen2: Path) -> list[Prepared]:
+    return made.rows(tiny_qwen2)
+
+
+def plan(margin_points: float = 3.0, chunk_items: int = 64) -> Plan:
+    asked = EvaluateParams(
+        chunk_items=chunk_items, batch=32, alpha=0.05, margin_points=margin_points, teacher_forced_items=50
+    )
+    return Plan("v", margin_points, asked, made.MAX_TOKENS, 1, made.BUDGET)
+
+
+def compare(
+    tmp_path: Path, model: Path, rows: list[Prepared], asked: Plan, one: dict[str, float], other: dict[str, float]
+) -> tuple[Evaluation, list[Pair]]:
+    words = tokenizer.load(model)
+    folders = [made.version(tmp_path / name, model, rows, **how) for name, how in (("ref", one), ("v", other))]  # type: ignore[arg-type] # seed is an int
+    both = [systems.version(folder, 1, folder.name) for folder in folders]
+    width = families.read(model).vocabulary
+    return run.compare(asked, both[0], both[1], rows, words.decode, width, tmp_path / "cache")
+
+
+def test_equal_systems_pass_with_every_figure_at_its_ideal(
+    tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]
+) -> None:
+    found, done = compare(tmp_path, tiny_qwen2, rows, plan(), {"wrong": 0.1}, {"wrong": 0.1})
+    assert (found.verdict, found.status) == ("pass", "measured")
+    assert found.items < made.BUDGET
+    assert found.items == len(done) == found.looks[-1].items
+    assert found.flips is not None
+    assert (found.flips.lost, found.flips.gained) == (0, 0)
+    assert found.delta_points is not None
+    assert found.delta_points.low > -3.0
+    assert found.delta_points.level == pytest.approx(0.90)
+    assert found.accuracy_reference == found.accuracy_variant
+    assert found.behaviour is not None
+    assert found.behaviour.identical_answers == 1.0
+    assert found.behaviour.truncated == (0.0, 0.0)
+    assert found.teacher_forced is not None
+    assert (found.teacher_forced.items, found.teacher_forced.kl_max) == (50, 0.0)
+    assert found.teacher_forced.top1_agreement.value == 1.0
+    assert found.teacher_forced.tokens == sum(len(one.reference.token_ids) for one in done[:50])
+    assert {task.task: task.items for task in found.by_task} == {"add": len(done) // 2, "subtract": len(done) // 2}
+
+
+def test_a_worse_variant_fails_and_its_flips_are_shown(
+    tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]
+) -> None:
+    found, done = compare(tmp_path, tiny_qwen2, rows, plan(), {"wrong": 0.0}, {"wrong": 0.4, "noise": 0.3})
+    assert found.verdict == "fail"
+    assert found.items == 64  # one look is enough
+    assert found.delta_points is not None
+    assert found.delta_points.high < -3.0
+    assert found.flips is not None
+    assert found.flips.lost == sum(not one.variant_right for one in done)
+    assert found.flip_examples[0].direction == "lost"
+    assert "boxed{0}" in found.flip_examples[0].variant_text
+    assert f"boxed{{{found.flip_examples[0].answer}}}" in found.flip_examples[0].reference_text
+    assert found.teacher_forced is not None
+    assert found.teacher_forced.kl_mean.low > 0.0
+    assert "larger than the margin" in found.reason
+
+
+def test_a_close_call_is_inconclusive_and_says_what_it_takes(
+    tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]
+) -> None:
+    one, other = {"wrong": 0.05, "seed": 1.0}, {"wrong": 0.05, "seed": 2.0}
+    found, _ = compare(tmp_path, tiny_qwen2, rows, plan(margin_points=1.0), one, other)
+    assert found.verdict == "inconclusive"
+    assert found.items_to_settle is not None
+    assert found.items_to_settle > found.items
+    assert f"{found.items_to_settle:,} items would settle it" in found.reason
+
+
+def test_every_answer_is_kept(tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]) -> None:
+    found, done = compare(tmp_path, tiny_qwen2, rows, plan(), {"wrong": 0.1}, {"wrong": 0.1, "seed": 3.0})
+    pairs.save(tmp_path / "v.parquet", done)
+    kept = pq.read_table(tmp_path / "v.parquet").to_pylist()
+    assert [row["item_id"] for row in kept] == [row.item.id for row in rows[: found.items]]
+    assert found.accuracy_variant is not None
+    assert sum(row["variant_right"] for row in kept) / len(kept) == pytest.approx(found.accuracy_variant.value)
+    assert all(row["reference_text"].startswith("so</think>") for row in kept)
+    pairs.save(tmp_path / "none.parquet", [])
+    assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
+
+
+def test_the_result_does_not_depend_on_how_prompts_were_batched(
+    tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]
+) -> None:
+    """Prompts are sorted by length inside a chunk; the answers must come back to their own items."""
+    _, done = compare(tmp_path, tiny_qwen2, rows, plan(chunk_items=100), {"wrong": 0.0}, {"wrong": 0.0})
+    assert all(one.reference_right and one.variant_right for one in done)

@@ -1,0 +1,143 @@
+"""The stage as a command: real torch on a tiny model, killed and resumed, refused, not runnable here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core import paths
+from core.errors import ConfigError, IntegrityError
+from core.params import Recipe
+from core.records import Evaluation
+from models import manifest
+from stages import evaluate
+from tests.evaluation import made
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+    evaluate.main()
+
+
+def against(folder: Path, reference: Path) -> Path:
+    return folder / evaluate.AGAINST / manifest.digest(reference)[:16]
+
+
+def test_real_torch_against_itself_differs_in_nothing(
+    tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides load the same random weights: no flip, no divergence; all its answers are cut off or wrong."""
+    rows = made.rows(tiny_qwen2, 96)
+    made.project(tmp_path, tiny_qwen2, rows, chunk_items=32, batch=16, teacher_forced_items=20, margin_points=9.0)
+    folder = shutil.copytree(tiny_qwen2, tmp_path / paths.VARIANTS / "torch")
+    recipe = Recipe(quantizer="none", runtime="torch")
+    manifest.write(folder, variant="torch", recipe=recipe, model_folder=tiny_qwen2, facts={})
+    run(monkeypatch, tmp_path, "torch")
+    found = Evaluation.read(paths.EVALUATION / "torch.json")
+    assert found.manifest_sha256 == manifest.digest(folder)
+    assert found.reference_sha256 == manifest.source_digest(tiny_qwen2)
+    assert (found.runtime, found.reference_runtime) == ("torch", "torch")
+    assert found.verdict == "pass"
+    assert found.accuracy_reference is not None
+    assert found.accuracy_reference.value == 0.0
+    assert found.behaviour is not None
+    assert found.behaviour.identical_answers == 1.0
+    assert found.teacher_forced is not None
+    assert found.teacher_forced.kl_max < 1e-6
+    assert found.teacher_forced.top1_agreement.value == 1.0
+    assert (paths.EVALUATION / "torch.parquet").exists()
+
+
+def test_killed_anywhere_it_repeats_at_most_one_chunk(tmp_path: Path, tiny_qwen2: Path) -> None:
+    rows = made.rows(tiny_qwen2)
+    calls_needed = 2 * 4 + 2 * 2  # both systems answer 4 chunks (one batch each), and give logits of 96 items in 2
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    records = []
+    for folder, kill_after in ((whole, []), (killed, [3, 6, calls_needed - 1])):
+        made.project(folder, tiny_qwen2, rows, margin_points=1.0)
+        reference = made.version(folder / "ref", tiny_qwen2, rows, wrong=0.0, delay_s=0.2)
+        made.version(folder / paths.VARIANTS / "tabled", tiny_qwen2, rows, wrong=0.0, noise=0.1, delay_s=0.2)
+        log = folder / "log"
+        log.write_text("")
+        environment = os.environ | {"PYTHONPATH": str(made.ROOT), "TABLED_LOG": str(log)}
+        for kills, calls in enumerate(kill_after):
+            process = made.start(folder, environment, "tabled", "--against", "ref")
+            deadline = time.monotonic() + 60
+            while len(log.read_text().splitlines()) < calls + kills:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL
+        process = made.start(folder, environment, "tabled", "--against", "ref")
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert len(log.read_text().splitlines()) <= calls_needed + len(kill_after)
+        records.append(Evaluation.read(against(folder, reference) / "tabled.json"))
+    ignored = {"wall_s", "peak_rss_mib"}
+    assert records[0].items == made.BUDGET
+    assert records[0].model_dump(exclude=ignored) == records[1].model_dump(exclude=ignored)
+
+
+def test_a_second_variant_reuses_the_reference(
+    tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = made.rows(tiny_qwen2)
+    made.project(tmp_path, tiny_qwen2, rows)
+    reference = made.version(tmp_path / "ref", tiny_qwen2, rows)
+    variant = tmp_path / paths.VARIANTS / "tabled"
+    monkeypatch.setenv("TABLED_LOG", str(tmp_path / "log"))
+    for noise in (0.0, 0.1):
+        made.version(variant, tiny_qwen2, rows, noise=noise)
+        run(monkeypatch, tmp_path, "tabled", "--against", str(reference))
+    log = (tmp_path / "log").read_text().splitlines()
+    assert log.count("ref generate 64") * 2 == log.count("tabled generate 64") > 0
+    assert "evaluate: tabled: 64 items, 0 lost, 0 gained: +0.00 points" in capsys.readouterr().err
+    assert not (tmp_path / paths.EVALUATION).exists()  # what select reads is about the original only
+
+
+def test_a_runtime_that_cannot_run_here_is_inconclusive(
+    tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = made.rows(tiny_qwen2, 64)
+    made.project(tmp_path, tiny_qwen2, rows)
+    made.version(tmp_path / paths.VARIANTS / "tabled", tiny_qwen2, rows)
+    monkeypatch.setenv("TABLED_REASON", "no GPU of compute capability 8.0")
+    run(monkeypatch, tmp_path, "tabled")
+    found = Evaluation.read(paths.EVALUATION / "tabled.json")
+    assert (found.status, found.verdict, found.items) == ("not_measured_here", "inconclusive", 0)
+    assert "no GPU" in found.reason
+    assert (paths.EVALUATION / "tabled.parquet").exists()
+
+
+def test_files_that_differ_from_the_manifest_are_not_loaded(
+    tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = made.rows(tiny_qwen2, 64)
+    made.project(tmp_path, tiny_qwen2, rows)
+    folder = made.version(tmp_path / paths.VARIANTS / "tabled", tiny_qwen2, rows)
+    monkeypatch.setenv("TABLED_LOG", str(tmp_path / "log"))
+    (folder / "table.json").write_text((folder / "table.json").read_text() + " ")
+    with pytest.raises(IntegrityError, match=r"changed: table\.json"):
+        run(monkeypatch, tmp_path, "tabled")
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_variant_of_another_runtime_and_an_unknown_recipe_are_refused(
+    tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = made.rows(tiny_qwen2, 64)
+    made.project(tmp_path, tiny_qwen2, rows)
+    made.version(tmp_path / paths.VARIANTS / "torch", tiny_qwen2, rows)
+    with pytest.raises(ConfigError, match="made for runtime 'tabled'"):
+        run(monkeypatch, tmp_path, "torch")
+    with pytest.raises(ConfigError, match="no recipe 'int3'"):
+        run(monkeypatch, tmp_path, "int3")
