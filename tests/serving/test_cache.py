@@ -1,0 +1,73 @@
+"""The cache saves time, never mixes versions, and its death costs no request. With a real Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.runtimes import echo
+from tests.parts import redis
+from tests.serving.running import Server, server
+
+TEXT = "what is 12 + 34"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[tuple[str, object]]:
+    with redis.server(tmp_path) as found:
+        yield found
+
+
+def steps(running: Server) -> float:
+    return running.metric("assay_batch_requests_count")
+
+
+def test_a_repeated_request_is_answered_without_the_engine(
+    real_version: Path, tmp_path: Path, store: tuple[str, object]
+) -> None:
+    with server(real_version, tmp_path / "log", REDIS_URL=store[0]) as running:
+        first = running.predict(TEXT, max_tokens=8).json()
+        before = steps(running)
+        second = running.predict(TEXT, max_tokens=8).json()
+        assert steps(running) == before
+        assert second == first | {"cached": True}
+        assert running.metric("assay_cache_total", result="hit") == 1
+        messages = [{"role": "user", "content": TEXT}]
+        stream = running.client().chat.completions.create(model="assay", messages=messages, max_tokens=8, stream=True)
+        parts = [chunk.choices[0].delta for chunk in stream if chunk.choices]
+        assert "".join(part.content or "" for part in parts) == first["result"]
+        assert steps(running) == before
+        assert running.predict(TEXT, max_tokens=9).json()["cached"] is False
+        for _ in range(2):  # random answers are not kept
+            assert running.predict(TEXT, max_tokens=8, temperature=1).json()["cached"] is False
+
+
+def test_never_across_versions(tiny_qwen2: Path, tmp_path: Path, store: tuple[str, object]) -> None:
+    for name, how in (("good", echo.Behaviour()), ("garbled", echo.Behaviour(garbage_share=1))):
+        echo.write(tmp_path / name, tiny_qwen2, "same-name", how)
+    found = []
+    for name in ("good", "garbled"):
+        with server(tmp_path / name, tmp_path / "log", REDIS_URL=store[0]) as running:
+            found.append(running.predict(TEXT).json())
+    assert found[0]["result"] != found[1]["result"]
+    assert found[1]["cached"] is False
+
+
+@pytest.mark.parametrize("way", ["killed", "frozen"])
+def test_everything_goes_on_without_redis(
+    echo_version: Path, tmp_path: Path, store: tuple[str, object], way: str
+) -> None:
+    url, process = store
+    with server(echo_version, tmp_path / "log", REDIS_URL=url) as running:
+        assert running.predict(TEXT).json()["cached"] is False
+        assert running.predict(TEXT).json()["cached"] is True
+        process.kill() if way == "killed" else process.send_signal(19)  # type: ignore[attr-defined]  # a Popen; SIGSTOP
+        began_s = time.monotonic()
+        answers = [running.predict(TEXT) for _ in range(20)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert not any(answer.json()["cached"] for answer in answers)
+        assert time.monotonic() - began_s < 3.0  # one time-out, then the circuit is open
+        assert running.metric("assay_cache_total", result="down") == 20
