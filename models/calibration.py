@@ -71,22 +71,46 @@ class Collector:
         """Fold `rows` (count, channels) into the statistics of `site`."""
         rows = rows.float()
         keys = torch.rand(len(rows), generator=self.generator)
-        seen = {
-            "low": rows.amin(0), "high": rows.amax(0), "sum": rows.double().sum(0), "sample": rows, "keys": keys,
-            "rows": torch.tensor([len(rows)]),
-        }  # fmt: skip
-        old = {name: self.tensors.get(f"{site}/{name}") for name in seen}
-        if old["rows"] is not None:
-            seen["low"] = torch.minimum(seen["low"], old["low"])
-            seen["high"] = torch.maximum(seen["high"], old["high"])
-            seen["sum"] += old["sum"]
-            seen["rows"] += old["rows"]
-            seen["sample"] = torch.cat([old["sample"], rows])
-            seen["keys"] = torch.cat([old["keys"], keys])
-        # The rows with the largest random keys are a uniform sample of all rows seen so far.
-        keep = seen["keys"].topk(min(self.sample_rows, len(seen["keys"]))).indices
-        seen["sample"], seen["keys"] = seen["sample"][keep], seen["keys"][keep]
-        self.tensors |= {f"{site}/{name}": tensor for name, tensor in seen.items()}
+        names = ("low", "high", "sum", "rows", "sample", "keys")
+        if f"{site}/rows" not in self.tensors:
+            empty = (
+                rows[:0].sum(0),
+                rows[:0].sum(0),
+                rows[:0].double().sum(0),
+                torch.tensor([0]),
+                rows[:0],
+                keys[:0],
+            )
+            self.tensors |= {f"{site}/{name}": tensor for name, tensor in zip(names, empty, strict=True)}
+            self.tensors[f"{site}/low"] = rows.amin(0)
+            self.tensors[f"{site}/high"] = rows.amax(0)
+        low, high, total, count, sample, kept = (self.tensors[f"{site}/{name}"] for name in names)
+        torch.minimum(low, rows.amin(0), out=low)
+        torch.maximum(high, rows.amax(0), out=high)
+        total += rows.double().sum(0)
+        count += len(rows)
+        sample, kept = _keep_largest(sample, kept, rows, keys, self.sample_rows)
+        self.tensors |= {f"{site}/sample": sample, f"{site}/keys": kept}
+
+
+def _keep_largest(
+    sample: torch.Tensor, kept: torch.Tensor, rows: torch.Tensor, keys: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows with the `size` largest random keys: a uniform sample of all rows seen so far.
+
+    A full sample is changed in place, where a new row displaces an old one: few do, once many have been seen.
+    """
+    if len(kept) < size:
+        room = size - len(kept)
+        sample, kept = torch.cat([sample, rows[:room]]), torch.cat([kept, keys[:room]])
+        rows, keys = rows[room:], keys[room:]
+    chosen = torch.cat([kept, keys]).topk(len(kept)).indices
+    arrived = chosen[chosen >= len(kept)] - len(kept)
+    stays = torch.zeros(len(kept), dtype=torch.bool)
+    stays[chosen[chosen < len(kept)]] = True
+    leaves = (~stays).nonzero().flatten()
+    sample[leaves], kept[leaves] = rows[arrived], keys[arrived]
+    return sample, kept
 
 
 def save(path: Path, tensors: dict[str, torch.Tensor]) -> None:

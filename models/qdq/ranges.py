@@ -11,6 +11,7 @@ from models.calibration import Array, Site
 
 LEVELS = 255  # uint8 with a zero point
 SHRINK = np.linspace(0.2, 1.0, 33)  # shares of the full range that the MSE search tries
+SEARCHED = 200_000  # sampled values that the search looks at
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ def clip(site: Site, method: Literal["absmax", "percentile", "mse"], percentile:
         tail = (100 - percentile) / 2
         bottom, top = np.percentile(site.sample, [tail, 100 - tail])
         return Clip(max(low, min(float(bottom), 0.0)), min(high, max(float(top), 0.0)))
+    values = site.sample.ravel()
+    values = values[:: max(1, len(values) // SEARCHED)]
     best = Clip(low, high)
     for _ in range(2):  # one end, then the other, twice: outliers are often on one side only
-        best = _least_error(site.sample, [Clip(best.low, high * share) for share in SHRINK])
-        best = _least_error(site.sample, [Clip(low * share, best.high) for share in SHRINK])
+        best = _least_error(values, [Clip(best.low, high * share) for share in SHRINK])
+        best = _least_error(values, [Clip(low * share, best.high) for share in SHRINK])
     return best
 
 
