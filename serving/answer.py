@@ -119,7 +119,13 @@ class Answer:
         if cache is None or self.sampling.temperature > 0:
             return None, None
         key = cache.key(
-            {"prompt": self.prompt, "max_tokens": self.max_tokens, "stop": self.stop, "split": self.split}
+            {
+                "prompt": self.prompt,
+                "max_tokens": self.max_tokens,
+                "stop": self.stop,
+                "split": self.split,
+                "ignore_eos": self.sampling.ignore_eos,
+            }
         )
         result, kept = await cache.get(key)
         self.service.metrics.cache(result)
@@ -162,5 +168,5 @@ def begin(service: Service, wish: Wish, prompt: list[int], max_tokens: int | Non
             "context_length_exceeded",
             "max_tokens",
         )
-    sampling = Sampling(wish.temperature or 0.0, wish.top_p or 1.0, wish.seed)
+    sampling = Sampling(wish.temperature or 0.0, wish.top_p or 1.0, wish.seed, wish.ignore_eos)
     return Answer(service, prompt, wanted, sampling, tuple(wish.stop), wish.stream, split)

@@ -36,6 +36,7 @@ class Wish(BaseModel):
     stop: Stops = []
     stream: bool = False
     stream_options: StreamOptions | None = None
+    ignore_eos: bool = Field(default=False, description="vLLM's extension: for load tests")
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
     presence_penalty: Literal[0] | None = None

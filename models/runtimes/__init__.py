@@ -57,11 +57,15 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen: greedy at temperature 0, otherwise from the nucleus `top_p`."""
+    """How the next token is chosen: greedy at temperature 0, otherwise from the nucleus `top_p`.
+
+    `ignore_eos` goes on to `max_tokens` whatever comes (load tests).
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    ignore_eos: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Row:
     prompt: NDArray[np.int64]
     left: int  # tokens it may still get
     choose: _sampling.Choose | None  # None: the likeliest token
+    ends: frozenset[int]  # tokens that end it
     cached: int = 0
     last: int = 0  # newest token, not cached yet
 
@@ -49,7 +50,7 @@ class SlotEngine:
 
         settings = json.loads((folder / GENAI_CONFIG).read_text())["model"]
         eos = settings["eos_token_id"]
-        self._eos = set(eos if isinstance(eos, list) else [eos])
+        self._eos = frozenset(eos if isinstance(eos, list) else [eos])
         self.context_tokens = int(settings["context_length"])
         self.max_batch = max_batch
         options = onnxruntime.SessionOptions()
@@ -70,7 +71,8 @@ class SlotEngine:
         """See the contract in models/runtimes."""
         if len(prompt) + max_tokens > self.context_tokens:
             raise RuntimeFault(f"{len(prompt)} + {max_tokens} tokens exceed the context of {self.context_tokens}")
-        row = Row(next(self._handles), np.asarray(prompt, np.int64), max_tokens, _sampling.chooser(sampling))
+        ends: frozenset[int] = frozenset() if sampling.ignore_eos else self._eos
+        row = Row(next(self._handles), np.asarray(prompt, np.int64), max_tokens, _sampling.chooser(sampling), ends)
         self._waiting.append(row)
         return row.handle
 
@@ -166,7 +168,7 @@ class SlotEngine:
         events = []
         for index, row in enumerate(rows):
             token = row.choose(logits[index]) if row.choose else likeliest[index]
-            if token in self._eos:
+            if token in row.ends:
                 events.append(Event(row.handle, None, "stop"))
                 continue
             row.last = token

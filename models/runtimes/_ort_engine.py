@@ -64,6 +64,8 @@ class GenaiEngine:
             options.set_top_k(0)
             if sampling.seed is not None:
                 options.set_seed(sampling.seed)
+        if sampling.ignore_eos:
+            options.set_min_generated_tokens(max_tokens)
         turn = request.begin_turn(np.asarray(prompt, dtype=np.int32), options)
         handle = next(self._handles)
         self._requests[handle] = (request, turn)

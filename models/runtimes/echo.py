@@ -150,6 +150,8 @@ class EchoEngine:
         """See the contract."""
         handle = next(self._handles)
         tokens = answer(self._words, prompt)
+        if sampling.ignore_eos:
+            tokens = (tokens or [0]) * max_tokens
         if self._faulty(handle):
             if self._random.random() < self._behaviour.error_share:
                 self._failing.add(handle)
