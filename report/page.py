@@ -71,7 +71,7 @@ def _context(material: Material) -> dict[str, Any]:
         "tasks": comparison.tasks(material),
         "gates": gates,
         "unmeasured": unmeasured.notes(material),
-        "params": yaml.safe_dump(material.settings.model_dump(), sort_keys=False, allow_unicode=True),
+        "params": yaml.safe_dump(material.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "versions": dict(sorted(versions.items())),
         "data_docs": os.path.relpath(material.data_docs, paths.REPORTS) if material.data_docs else None,
         "machine": next((one.benchmark.machine for one in material.variants if one.benchmark), None),

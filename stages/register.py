@@ -1,0 +1,108 @@
+"""Register the chosen variant in MLflow with its evidence, and point alias `candidate` at it.
+
+    python -m stages.register
+
+Logs one run for each variant; the same manifest always is the same version, whose tags then tell the latest evidence.
+Exits with code 3 when `select` found no variant that passes. Reads the decision and all it rests on; writes
+artifacts/registration.json.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from core import cli, params, paths, provenance
+from core.errors import DataError, IntegrityError, NoVariantPassed, RegistryError
+from core.params import Params
+from core.progress import say
+from core.records import Benchmark, Decision, Evaluation, Record, Registration
+from models import manifest, registry, tracking
+from models.selection import stopped_by
+
+REPORT = (paths.REPORTS / "index.html", paths.REPORTS / "summary.md")
+R = TypeVar("R", bound=Record)
+
+
+def main() -> None:
+    settings, decision = params.load(), Decision.read(paths.DECISION)
+    if decision.variant is None:
+        raise NoVariantPassed(_nothing_passed(settings, decision))
+    folder = paths.VARIANTS / decision.variant
+    manifest.verify(folder)
+    digest = manifest.digest(folder)
+    if digest != decision.manifest_sha256:
+        raise IntegrityError(
+            f"{folder} is manifest {digest[:12]}, but the decision is about {str(decision.manifest_sha256)[:12]}: "
+            "run `dvc repro` to decide anew"
+        )
+    missing = [str(path) for path in REPORT if not path.exists()]
+    if missing:
+        raise DataError(f"{', '.join(missing)} not found: run `python -m stages.report` first")
+
+    client = registry.connect()
+    run_id, tags = _tell(client, settings, decision)[decision.variant]
+    with registry.faults():
+        for path in REPORT:
+            client.log_artifact(run_id, str(path), "report")
+    config = {"threads": settings.machine.threads, "max_tokens": settings.generation.max_tokens}
+    name = settings.model.name
+    version = registry.register(client, name, folder, run_id, tags, config, decision.sentence)
+    Registration(
+        model_name=name,
+        model_version=version.number,
+        variant=decision.variant,
+        manifest_sha256=digest,
+        run_id=version.run_id,
+        alias=registry.CANDIDATE,
+        created=version.created,
+    ).save(paths.REGISTRATION)
+    verb = "registered" if version.created else "already registered"
+    say(f"register: {decision.variant} is {verb}, models:/{name}@{registry.CANDIDATE} is version {version.number}")
+
+
+def _tell(client: Any, settings: Params, decision: Decision) -> dict[str, tuple[str, dict[str, str]]]:
+    """Log every variant's run, and bring the tags of versions that exist up to date: variant → run id, tags.
+
+    A version that passed once and fails now must not go on saying that it passed.
+    """
+    experiment_id = registry.experiment(client)
+    found = provenance.read()
+    origin = {
+        "git_commit": found.git_commit or "none",
+        "git_dirty": str(found.git_dirty).lower(),
+        "dvc_lock_sha256": found.dvc_lock_sha256 or "none",
+    }
+    told = {}
+    for name in settings.recipes:
+        evaluation = _read(Evaluation, paths.EVALUATION / f"{name}.json")
+        benchmark = _read(Benchmark, paths.BENCHMARK / f"{name}.json")
+        gates = [gate for gate in decision.gates if gate.variant == name]
+        own = {**origin, **tracking.verdict_tags(gates), "variant": name, "runtime": settings.recipe(name).runtime}
+        try:
+            digest = manifest.digest(paths.VARIANTS / name)
+        except IntegrityError:  # the integrity gate has stopped this variant, and its run says so
+            digest = "none"
+        run_tags = {**own, "manifest_sha256": digest}
+        run_id = tracking.log(client, experiment_id, settings, name, evaluation, benchmark, run_tags)
+        told[name] = (run_id, {**own, "evidence_run_id": run_id})
+        registry.refresh(client, settings.model.name, digest, told[name][1])
+    return told
+
+
+def _nothing_passed(settings: Params, decision: Decision) -> str:
+    """Tell MLflow which variants were stopped, without registering any, and return the message that says so."""
+    message = f"nothing is registered, no variant passed every gate. {stopped_by(decision.gates)}"
+    try:
+        _tell(registry.connect(), settings, decision)
+    except RegistryError as error:
+        return f"{message} (and the verdicts did not reach the registry: {error})"
+    return message
+
+
+def _read(kind: type[R], path: Path) -> R | None:
+    return kind.read(path) if path.exists() else None
+
+
+if __name__ == "__main__":
+    cli.run(main)
