@@ -31,6 +31,7 @@ def describe(threads: int) -> Machine:
 class Others:
     """How much CPU other processes took while a block ran: figures from a busy machine say so.
 
+    Seen here: with others at 70 % the baseline fell to a thirtieth at times, the variant to a half.
     Every process started in the block must have ended in it.
     """
 
@@ -51,7 +52,10 @@ class Others:
         """A sentence for the record when others took enough to disturb the figures."""
         if self.share < self.NOTABLE_SHARE:
             return None
-        return f"other processes took {self.share:.0%} of the machine's CPU time during the run: expect noisy figures"
+        return (
+            f"other processes took {self.share:.0%} of the machine's CPU time during the run: torch's threads wait "
+            "by spinning and suffer most, so ratios to Hugging Face are overstated; measure again on a quiet machine"
+        )
 
 
 def _cpu_seconds() -> tuple[float, float, float]:

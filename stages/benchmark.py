@@ -30,6 +30,8 @@ def main() -> None:
     record.save(paths.BENCHMARK / f"{name}.json")
     if record.status == "not_measured_here":
         progress.say(f"{name}: not measured here: {record.why_not_measured}")
+    for note in record.notes:
+        progress.say(f"{name}: {note}")
     for load in record.workloads:
         progress.say(
             f"{name}: batch {load.batch}: {load.decode_tok_s.median:.0f} tok/s decode, "
