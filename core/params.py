@@ -112,7 +112,8 @@ class Recipe(Section):
 class RolloutTimeouts(Section):
     """Deadlines of the rollout's waiting states, in seconds; an analysis phase has its own, `deadline_s`."""
 
-    call_s: float = Field(default=10, gt=0, description="one call to a target, and one question to a slot")
+    call_s: float = Field(default=10, gt=0, description="one call to a target; also how long a slot may be unready")
+    answer_s: float = Field(default=60, gt=0, description="one answer to a question of a suite")
     verify_s: float = Field(default=600, gt=0, description="hashing every file again")
     ready_s: float = Field(default=300, gt=0, description="a slot from its start to ready")
     approval_s: float = Field(default=3600, gt=0)

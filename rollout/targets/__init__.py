@@ -107,7 +107,8 @@ class Target(Protocol):
 
     def switch(self, slot: Slot) -> int:
         """Send new requests to `slot` in one atomic step; open streams stay where they are. Returns the generation
-        that the gateway reports once it has taken the route; the current one when `slot` is live already.
+        that the gateway reports once it has taken the route; the current one when `slot` is live already. A switch
+        that the gateway has been given but has not taken yet is replaced, so that it cannot arrive later.
         Raises TargetError when the gateway does not confirm in `timeouts.call_s`."""
         ...
 

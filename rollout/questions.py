@@ -1,0 +1,72 @@
+"""A suite of verifiable questions asked of one slot: it is how a version that is fast and wrong is found out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from core import plugins
+from core.errors import ConfigError
+from core.params import Params
+from core.records import Item
+from data.items import is_right
+from rollout.analysis import Answers
+
+# (base URL of the slot, digest that must answer, items) → replies, counted
+Ask = Callable[[str, str, Sequence[Item]], Answers]
+
+DIGEST_HEADER = "x-assay-manifest"
+AT_ONCE = 4
+SEED_OFFSET = 7919  # other questions than those that the evaluation used
+
+
+def items(settings: Params, count: int) -> list[Item]:
+    """`count` items of the suite that params name for rollouts; the same ones for every rollout, so that the old and
+    the new version answer the same questions."""
+    if count == 0:
+        return []
+    key = settings.rollout.suite or next(iter(settings.data.suites))
+    if key not in settings.data.suites:
+        raise ConfigError(f"params.yaml: rollout.suite: no suite '{key}'; known: {', '.join(settings.data.suites)}")
+    suite = settings.data.suites[key]
+    module = plugins.load("data.suites", suite.kind)
+    return list(module.items(module.Options(**suite.options), count, settings.seed + SEED_OFFSET))
+
+
+def asker(settings: Params) -> Ask:
+    """Ask over HTTP, as a user would: greedy, no cached answer, `generation.max_tokens` long.
+
+    ASSAY_API_KEY is sent as bearer key if set.
+    """
+    headers = {"Cache-Control": "no-cache"}
+    if key := os.environ.get("ASSAY_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    timeout_s = settings.rollout.timeouts.answer_s
+
+    def ask(url: str, digest: str, asked: Sequence[Item]) -> Answers:
+        with httpx.Client(base_url=url, headers=headers, timeout=timeout_s) as client:
+
+            def reply(item: Item) -> str | None:
+                body = {
+                    "model": settings.model.name,
+                    "messages": [{"role": "user", "content": item.question}],
+                    "max_tokens": settings.generation.max_tokens,
+                    "temperature": 0,
+                }
+                try:
+                    response = client.post("/v1/chat/completions", json=body).raise_for_status()
+                    if response.headers.get(DIGEST_HEADER) != digest:
+                        return None
+                    return str(response.json()["choices"][0]["message"]["content"] or "") or None
+                except (httpx.HTTPError, ValueError, LookupError, TypeError):
+                    return None  # counted: asked, but not answered
+
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                replies = list(pool.map(reply, asked))
+        right = sum(text is not None and is_right(item, text) for item, text in zip(asked, replies, strict=True))
+        return Answers(asked=len(asked), answered=sum(text is not None for text in replies), right=right)
+
+    return ask
