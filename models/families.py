@@ -19,18 +19,17 @@ from core.records import Record
 # `architectures` entry of config.json → our name, which is also transformers' `model_type`.
 FAMILIES: dict[str, Literal["qwen2", "llama"]] = {"Qwen2ForCausalLM": "qwen2", "LlamaForCausalLM": "llama"}
 # RoPE variants whose frequencies do not depend on the length of the sequence, so that a graph can hold them, and the
-# settings that each needs. onnxruntime-genai's builder knows "llama3" for Llama only.
+# settings that each needs. onnxruntime-genai's builder knows "llama3" for Llama only, and for Llama ignores "linear".
 ROPE_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "qwen2": {"default": (), "linear": ("factor",)},
     "llama": {
         "default": (),
-        "linear": ("factor",),
         "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     },
 }
 WORKS = (
     "works: Qwen2ForCausalLM and LlamaForCausalLM (also DeepSeek-R1-Distill-Qwen and -Llama), unquantized, with full "
-    "attention and rope type default, linear or (Llama) llama3"
+    "attention and rope type default, linear (Qwen2) or llama3 (Llama)"
 )
 
 

@@ -112,6 +112,14 @@ def test_what_cannot_work_is_refused_with_what_works(changes: dict[str, Any], me
         families.parse({**R1_QWEN, **changes}, {}, "someone/model")
 
 
+def test_linear_rope_works_for_qwen2_only() -> None:
+    linear = {"rope_scaling": {"type": "linear", "factor": 4.0}}
+    found = families.parse({**R1_QWEN, **linear}, {}, "model")
+    assert (found.rope_type, found.rope_scaling) == ("linear", {"factor": 4.0})
+    with pytest.raises(UnsupportedModelError, match="rope type 'linear'"):  # the builder would ignore it
+        families.parse({**R1_LLAMA, **linear}, {}, "model")
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
