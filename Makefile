@@ -28,4 +28,30 @@ lock:  ## resolve pyproject.toml again into requirements.lock
 	  --no-emit-package torch --no-emit-index-url --no-annotate --no-header --quiet \
 	  $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) -o requirements.lock
 
-.PHONY: help setup lock
+repro: setup  ## run the main job: every stage that changed, ending in a verdict, a page and a registered version
+	@$(BIN)/python -m pipelines.repro
+
+test: setup  ## the tests (minutes); what is marked slow has its own command
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-slow: setup  ## large models and soak (tens of minutes)
+	$(BIN)/python -m pytest -m slow
+
+lint: setup  ## ruff and mypy, as CI runs them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+dvc-status: setup  ## is dvc.lock current? needs no data
+	$(BIN)/dvc repro --dry --allow-missing
+
+mlflow: setup  ## the registry's UI on http://127.0.0.1:5000
+	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --default-artifact-root ./mlartifacts --host 127.0.0.1 --port 5000
+
+bench: setup  ## all variants and Hugging Face generate, interleaved in one run on the shipped model
+	$(BIN)/python -m benchmarks.cpu
+
+bench-large: setup  ## the same on a random model of Qwen2.5-0.5B's shape (about 6 GB of memory)
+	$(BIN)/python -m benchmarks.large
+
+.PHONY: help setup lock repro test test-slow lint dvc-status mlflow bench bench-large
