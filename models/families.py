@@ -27,9 +27,10 @@ ROPE_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     },
 }
+HEAD_DIM_MULTIPLE = 16  # of onnxruntime's GroupQueryAttention on a CPU
 WORKS = (
     "works: Qwen2ForCausalLM and LlamaForCausalLM (also DeepSeek-R1-Distill-Qwen and -Llama), unquantized, with full "
-    "attention and rope type default, linear (Qwen2) or llama3 (Llama)"
+    "attention and rope type default, linear (Qwen2) or llama3 (Llama), head_dim a multiple of 16"
 )
 
 
@@ -117,6 +118,9 @@ def parse(config: dict[str, Any], generation: dict[str, Any], where: str) -> Arc
         raise SourceError(f"{where}: config.json has no {error}") from error
     except (TypeError, ValidationError) as error:
         raise SourceError(f"{where}: config.json is malformed: {_first_problem(error)}") from error
+    if architecture.head_dim % HEAD_DIM_MULTIPLE or architecture.heads % architecture.kv_heads:
+        what = f"head_dim {architecture.head_dim} with {architecture.heads} heads on {architecture.kv_heads} KV heads"
+        raise UnsupportedModelError(f"{where}: {what} is not supported; {WORKS}")
     sizes = tensors(architecture).values()
     return architecture.model_copy(update={"parameters": sum(math.prod(shape) for shape in sizes)})
 

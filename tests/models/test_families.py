@@ -65,13 +65,13 @@ def test_what_transformers_5_writes_reads_the_same(tmp_path: Path) -> None:
         ("qwen2", {}),
         ("qwen2", {"tie_word_embeddings": True}),
         ("llama", {}),
-        ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 24}),
+        ("llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 32}),
     ],
 )
 def test_tensors_are_those_of_transformers(family: str, changes: dict[str, Any]) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-    shape = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "eos_token_id": 2}
+    shape = {"vocab_size": 50, "hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "eos_token_id": 2}
     shape |= {"num_attention_heads": 4, "num_key_value_heads": 2, **changes}
     kinds: dict[str, Any] = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
     configuration, model_class = kinds[family]
@@ -103,6 +103,8 @@ def test_generation_config_decides_the_end_tokens() -> None:
         ({"rope_scaling": R1_LLAMA["rope_scaling"]}, "rope type 'llama3'"),  # the builder knows it for Llama only
         ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial rotary embedding 0.5"),
         ({"hidden_act": "gelu"}, "activation 'gelu'"),
+        ({"num_attention_heads": 64}, "head_dim 24 with 64 heads on 2 KV heads"),
+        ({"num_key_value_heads": 5}, "head_dim 128 with 12 heads on 5 KV heads"),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_works(changes: dict[str, Any], message: str) -> None:
