@@ -147,6 +147,7 @@ class AnalysisPhase(Section):
 
 class RolloutParams(Section):
     environment: str = "production"
+    target: str = Field(default="local", description="a file in rollout/targets/")
     record: Path = Field(default=Path("rollout.db"), description="SQLite file with the hash-chained events")
     suite: str | None = Field(default=None, description="key in data.suites for questions; default: the first")
     mirror_percent: float = Field(default=100, gt=0, le=100, description="of users' requests, to the preview")

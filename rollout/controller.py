@@ -58,14 +58,17 @@ class Controller:
         }
         self._ready_at = self._resumed_at = time.time()
 
-    def run(self, rollout: Rollout) -> Rollout:
-        """Carry `rollout` to a terminal state. Raises RolloutError when another controller has it in hand."""
+    def run(self, rollout: Rollout, until: State | None = None) -> Rollout:
+        """Carry `rollout` to a terminal state, or only to `until`, where another process will take it up.
+
+        Raises RolloutError when another controller has it in hand.
+        """
         with self._only_one(rollout):
             rollout = self._record.get(rollout.id)  # it may have moved while we waited for the lock
             self._ready_at = self._resumed_at = time.time()
             self._record.close_interrupted(rollout, self._who, self._resumed_at)
             self._tell(rollout)
-            while not rollout.finished:
+            while not rollout.finished and rollout.state is not until:
                 rollout = self._turn(rollout)
             return rollout
 
