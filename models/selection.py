@@ -110,6 +110,11 @@ def _accuracy(evaluation: Evaluation | None) -> str:
     assert evaluation.delta_points is not None
     delta = evaluation.delta_points
     return (
-        f"accuracy {delta.value:+.2f} points [{delta.low:+.2f}, {delta.high:+.2f}] against the original over "
-        f"{evaluation.items:,} items, within the {evaluation.margin_points:.1f}-point margin"
+        f"accuracy {_signed(delta.value)} points [{_signed(delta.low)}, {_signed(delta.high)}] against the original "
+        f"over {evaluation.items:,} items, within the {evaluation.margin_points:.1f}-point margin"
     )
+
+
+def _signed(points: float) -> str:
+    """Two digits with a sign, and no negative zero."""
+    return f"{round(points, 2) + 0.0:+.2f}"
