@@ -21,6 +21,8 @@ from serving.errors import ApiError
 from serving.logs import REQUESTS, SERVER
 from serving.service import Service
 
+CLOSE = [(b"connection", b"close")]  # while stopping: a client's next request should find another slot
+
 
 def create(service: Service) -> ASGIApp:
     """The application. The scheduler starts with it and is stopped by whoever loaded it."""
@@ -74,7 +76,8 @@ class Layer:
             if message["type"] == "http.response.start":
                 started = True
                 scope["assay"].setdefault("status", message["status"])
-                message["headers"] = [*message["headers"], *headers]
+                close = CLOSE if self._service.draining else []
+                message["headers"] = [*message["headers"], *headers, *close]
             await send(message)
 
         run = self._counted if scope["path"] in api.GENERATION and scope["method"] == "POST" else self._open

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,12 @@ class Reading:
 
 
 def read() -> list[Reading]:
-    """Every GPU of this machine, now."""
-    if not _started():
-        return []
+    """Every GPU of this machine, not older than a second: NVML is too slow to ask for every request."""
+    return _read(int(time.monotonic())) if _started() else []
+
+
+@lru_cache(maxsize=1)
+def _read(second: int) -> list[Reading]:
     import pynvml
 
     found = []

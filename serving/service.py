@@ -50,7 +50,7 @@ class Service:
                 503,
                 f"the {self.settings.slot} slot is stopping: send the request again",
                 "stopping",
-                headers={"Retry-After": "1", "Connection": "close"},
+                headers={"Retry-After": "1"},
             )
         if self.scheduler.failure:
             raise ApiError(503, f"the engine has failed: {self.scheduler.failure}", "engine_failed")

@@ -38,10 +38,11 @@ class GenaiEngine:
 
     def __init__(self, folder: Path, threads: int, max_batch: int) -> None:
         self._genai = import_genai()
-        settings = json.loads((folder / GENAI_CONFIG).read_text())["model"]
-        self.context_tokens = int(settings["context_length"])
-        self.max_batch = max_batch
-        batching = {"engine": {"static_batching": {"max_batch_size": max_batch}}}
+        settings = json.loads((folder / GENAI_CONFIG).read_text())
+        self.context_tokens = int(settings["model"]["context_length"])
+        built = settings.get("engine", {}).get("dynamic_batching")  # a graph built with paged attention says so
+        self.max_batch = min(max_batch, built.get("max_batch_size", max_batch)) if built else max_batch
+        batching = {} if built else {"engine": {"static_batching": {"max_batch_size": max_batch}}}
         self._model: Any = self._genai.Model(configure(self._genai, folder, threads, batching))
         self._engine: Any = self._genai.Engine(self._model)
         self._events = self._engine.create_event_buffer(4 * max_batch)

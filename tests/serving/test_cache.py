@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,10 @@ def test_a_repeated_request_is_answered_without_the_engine(
         assert steps(running) == before
         assert second == first | {"cached": True}
         assert running.metric("assay_cache_total", result="hit") == 1
-        messages = [{"role": "user", "content": TEXT}]
-        stream = running.client().chat.completions.create(model="assay", messages=messages, max_tokens=8, stream=True)
+        messages: Any = [{"role": "user", "content": TEXT}]
+        stream: Any = running.client().chat.completions.create(
+            model="assay", messages=messages, max_tokens=8, stream=True
+        )
         parts = [chunk.choices[0].delta for chunk in stream if chunk.choices]
         assert "".join(part.content or "" for part in parts) == first["result"]
         assert steps(running) == before

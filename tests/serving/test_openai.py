@@ -18,7 +18,7 @@ QUESTION = "What is 12 + 34?"
 
 
 def ask(server: Server, **more: Any) -> Any:
-    messages = [{"role": "user", "content": QUESTION}]
+    messages: Any = [{"role": "user", "content": QUESTION}]
     return server.client().chat.completions.create(model="assay", messages=messages, **more)
 
 
@@ -41,6 +41,7 @@ def test_whole_answers_are_the_runtimes_own_greedy_tokens(real: Server, real_ver
     text = words.core.decode(list(wanted.token_ids), skip_special_tokens=True)
     answer = real.client().completions.create(model="assay", prompt=prompt, max_tokens=24)
     assert answer.choices[0].text == text.rstrip("�")
+    assert answer.usage
     assert answer.usage.completion_tokens == 24
     assert answer.choices[0].finish_reason == "length"
 

@@ -1,0 +1,67 @@
+"""An engine that dies takes its requests with it, visibly: errors, not hangs, and a liveness probe that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from core.errors import ConfigError
+from models.runtimes import Event, Sampling, TokenIds, echo
+from serving import app, service, settings
+
+CALLS_BEFORE_FAILURE = 3
+
+
+class Dying(echo.EchoEngine):
+    """Works for a few steps, then as if memory had run out."""
+
+    steps = 0
+
+    def step(self) -> list[Event]:
+        self.steps += 1
+        if self.steps > CALLS_BEFORE_FAILURE:
+            raise MemoryError("no more")
+        return super().step()
+
+
+class Refusing(echo.EchoEngine):
+    def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
+        raise MemoryError("no place")
+
+
+@pytest.fixture
+def broken(echo_version: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(echo, "engine", lambda folder, threads, batch: request.param(folder, batch))
+    made = service.load(settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
+    yield made
+    made.scheduler.stop()
+
+
+@pytest.mark.parametrize("broken", [Dying, Refusing], indirect=True)
+async def test_a_dead_engine_is_told_to_everyone(broken: service.Service) -> None:
+    broken.scheduler.start()
+    transport = httpx.ASGITransport(app.create(broken))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/health/live")).status_code == 200
+        asking = [client.post("/predict", json={"text": "one two three four"}) for _ in range(3)]
+        found = await asyncio.wait_for(asyncio.gather(*asking), 5)
+        # 500 for what the engine had; 503 for what came just after
+        assert found[0].status_code == 500
+        assert {response.status_code for response in found} <= {500, 503}
+        assert all("MemoryError" in response.json()["error"]["message"] for response in found)
+        assert (await client.get("/health/live")).status_code == 503
+        assert (await client.get("/health/ready")).status_code == 503
+        late = await client.post("/predict", json={"text": "late"})
+        assert late.status_code == 503
+        assert late.json()["error"]["code"] == "engine_failed"
+
+
+def test_an_engine_that_cannot_be_loaded_says_why(echo_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(echo.VARIABLE, '{"error_share": 2}')
+    with pytest.raises(ConfigError, match="error_share"):
+        service.load(settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
