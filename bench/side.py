@@ -64,7 +64,7 @@ class Side:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=Path(__file__).parent.parent,
-            env=os.environ | {"OMP_NUM_THREADS": str(spec.threads)},
+            env=_environment(spec.threads),
         )
         try:
             loaded = self._answer(LOAD_DEADLINE_S)
@@ -144,3 +144,9 @@ class Side:
         text = self._log.read().decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip(" ^~")][-LAST_LINES:]
         return "Its last lines: " + " | ".join(lines) if lines else "It printed nothing."
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """A user's environment: without the waiting policy that core.cli sets for our own commands."""
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    return kept | {"OMP_NUM_THREADS": str(threads)}

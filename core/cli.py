@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
 from core.errors import AssayError
+
+# OpenMP's threads spin while they wait: beside one other busy process torch then ran 6 times slower than asleep.
+# Set before anything imports torch; the benchmark's processes run without it, as a user's would.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def run(main: Callable[[], int | None]) -> None:

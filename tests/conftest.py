@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Tests run beside each other on few cores: torch must not spin (see core/cli.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from models.quantizers import Context
 from tests import tiny
