@@ -62,7 +62,7 @@ class CalibrateParams(Section):
 
 class EvaluateParams(Section):
     chunk_items: int = Field(ge=1, description="items between two looks; also the unit of resuming")
-    batch: int = Field(ge=1)
+    batch: int = Field(ge=1, le=32, description="onnxruntime-genai takes at most 32 sequences at once")
     alpha: float = Field(gt=0, lt=0.5, description="error rate of a wrong pass, and of a wrong fail")
     margin_points: float = Field(gt=0, description="largest accepted loss of accuracy, in percentage points")
     teacher_forced_items: int = Field(ge=1)
@@ -145,6 +145,21 @@ class AnalysisPhase(Section):
         return self
 
 
+class LocalParams(Section):
+    """The `local` target: Envoy and two server processes on this machine."""
+
+    state: Path = Field(default=Path(".cache/assay/local"), description="routes, sockets, logs; one for each Envoy")
+    host: str = Field(default="127.0.0.1", description="where the gateway listens; the slots stay on loopback")
+    port: int = Field(default=8080, ge=1, le=65535)
+    blue_port: int = Field(default=8081, ge=1, le=65535)
+    green_port: int = Field(default=8082, ge=1, le=65535)
+    gateway_threads: int = Field(default=1, ge=1)
+    max_mirrored: int = Field(default=32, ge=1, description="copies under way at once; further ones are dropped")
+    serve: dict[str, str | int | float] = Field(
+        default_factory=dict, description="options of pipelines.serve, e.g. max_batch: 16"
+    )
+
+
 class RolloutParams(Section):
     environment: str = "production"
     target: str = Field(default="local", description="a file in rollout/targets/")
@@ -153,6 +168,7 @@ class RolloutParams(Section):
     mirror_percent: float = Field(default=100, gt=0, le=100, description="of users' requests, to the preview")
     poll_s: float = Field(default=0.5, gt=0)
     keep_previous: bool = Field(default=True, description="the old slot stays up, idle, for an immediate rollback")
+    local: LocalParams = LocalParams()
     timeouts: RolloutTimeouts = RolloutTimeouts()
     before: AnalysisPhase
     after: AnalysisPhase
