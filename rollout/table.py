@@ -1,15 +1,20 @@
-"""Print the state machine's table as Markdown, for docs/rollout.md: `python -m rollout.table`.
+"""Print the state machine's table as Markdown: `python -m rollout.table`; `--write` puts it into docs/rollout.md.
 
 A test holds the document to the code: it must contain this output, between two marks.
 """
 
 from __future__ import annotations
 
-from core import cli
+import argparse
+from pathlib import Path
+
+from core import cli, files
+from core.errors import DataError
 from core.params import RolloutParams, load
 from rollout import guards, machine
 from rollout.states import State, deadlines_s
 
+DOCUMENT = Path("docs/rollout.md")
 BEGIN, END = "<!-- rollout.table: begin -->", "<!-- rollout.table: end -->"
 
 
@@ -29,8 +34,23 @@ def markdown(settings: RolloutParams) -> str:
     return "\n".join(lines) + "\n"
 
 
+def into(text: str, printed: str) -> str:
+    """`text` with what stands between its marks replaced. Raises DataError when it has no marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise DataError(f"{DOCUMENT} lacks the marks {BEGIN} and {END}: put them where the table belongs")
+    return f"{before}{BEGIN}\n{printed}{END}{after}"
+
+
 def main() -> None:
-    print(markdown(load().rollout), end="")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT}")
+    printed = markdown(load().rollout)
+    if parser.parse_args().write:
+        files.write_text(DOCUMENT, into(DOCUMENT.read_text(), printed))
+    else:
+        print(printed, end="")
 
 
 if __name__ == "__main__":
