@@ -10,6 +10,8 @@ requests under way (what exceeds it is dropped, users are not delayed), and coun
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from serving.gateway.settings import SLOTS, Route, Settings, Slot
@@ -23,9 +25,12 @@ MANIFEST_HEADER = "x-assay-manifest"
 UNLIMITED = 1_000_000  # Envoy's own defaults (1024) would refuse long streams; the server has its queue's limit
 IDLE_S = 30  # less than the server's keep-alive of 75 s, so that it is never the server that closes first
 CONNECT_S = 2
+UPSTREAM_FAILURES = ("UH", "UF", "UO", "UC", "URX", "UR")  # of which the client hears in OpenAI's form of an error
 
 _TYPE = "type.googleapis.com/envoy"
 _HTTP = f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = f"{_TYPE}.extensions.filters.http.router.v3.Router"
+_FILE_LOG = f"{_TYPE}.extensions.access_loggers.file.v3.FileAccessLog"
 _OPTIONS = f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 # `%NAME%` is Envoy's; numbers stay numbers in JSON.
@@ -40,7 +45,7 @@ ACCESS_LOG: Json = {
     "details": "%RESPONSE_CODE_DETAILS%",
     "cluster": "%UPSTREAM_CLUSTER%",
     "manifest": f"%RESP({MANIFEST_HEADER.upper()})%",
-    "generation": "%VIRTUAL_CLUSTER_NAME%",
+    "generation": "%ROUTE_NAME%",
     "duration_ms": "%DURATION%",
     "first_byte_ms": "%RESPONSE_DURATION%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
@@ -56,17 +61,12 @@ def mirror_cluster(slot: Slot) -> str:
 
 def bootstrap(settings: Settings) -> Json:
     """The file that Envoy starts with: admin socket, listener, and where to find clusters and routes."""
+    rds = {"route_config_name": ROUTES, "config_source": _watched(settings.routes_file)}
     return {
         "node": {"id": "assay-gateway", "cluster": "assay"},
         "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": 0o600}}},
         "dynamic_resources": {"cds_config": _watched(settings.clusters_file)},
-        "static_resources": {
-            "listeners": [
-                _listener(
-                    settings, settings.port, {"rds": {"route_config_name": ROUTES, "config_source": _rds(settings)}}
-                )
-            ]
-        },
+        "static_resources": {"listeners": [_listener(settings, settings.port, {"rds": rds})]},
     }
 
 
@@ -105,24 +105,14 @@ def routes(route: Route) -> Json:
 def routes_resource(route: Route) -> Json:
     """Only `USERS_PATHS` lead to a slot. `PROBE_PATH` is answered by the worker itself, from the route it has."""
     action = _forward(route) if route.live else _no_live_slot()
-    paths = [{"match": {"prefix" if path.endswith("/") else "path": path}, **action} for path in USERS_PATHS]
-    return {
-        "name": ROUTES,
-        "virtual_hosts": [
-            {
-                "name": f"generation-{route.generation}",
-                "domains": ["*"],
-                "routes": [
-                    {"match": {"path": PROBE_PATH}, **_answer(200, as_json(route))},
-                    *paths,
-                    {
-                        "match": {"prefix": "/"},
-                        **_answer(404, {"error": {"message": "no such path", "code": "not_found"}}),
-                    },
-                ],
-            }
-        ],
-    }
+    name = str(route.generation)  # for the access log
+    paths = [
+        {"name": name, "match": {"prefix" if path.endswith("/") else "path": path}, **action} for path in USERS_PATHS
+    ]
+    unknown = {"name": name, "match": {"prefix": "/"}, **_answer(404, _error("no such path", "not_found"))}
+    probe = {"match": {"path": PROBE_PATH}, **_answer(200, as_json(route))}
+    host = {"name": f"generation-{name}", "domains": ["*"], "routes": [probe, *paths, unknown]}
+    return {"name": ROUTES, "virtual_hosts": [host]}
 
 
 def as_json(route: Route) -> Json:
@@ -137,13 +127,8 @@ def as_json(route: Route) -> Json:
 
 
 def _forward(route: Route) -> Json:
-    weights = [
-        {
-            "name": slot,
-            "weight": round(100 * (100 - route.other_percent if slot == route.live else route.other_percent)),
-        }
-        for slot in SLOTS
-    ]
+    shares = {slot: 100 - route.other_percent if slot == route.live else route.other_percent for slot in SLOTS}
+    weights = [{"name": slot, "weight": round(100 * share)} for slot, share in shares.items()]
     action: Json = {
         "weighted_clusters": {"clusters": weights},
         "timeout": "0s",  # a stream lasts as long as it lasts; the server limits a request's time
@@ -163,20 +148,24 @@ def _forward(route: Route) -> Json:
 
 
 def _no_live_slot() -> Json:
-    why = {"error": {"message": "no version is live yet", "type": "server_error", "code": "no_live_slot"}}
-    headers = [{"header": {"key": "retry-after", "value": "5"}}]
-    return {**_answer(503, why), "response_headers_to_add": headers}
+    return _answer(503, _error("no version is live yet", "no_live_slot"), {"retry-after": "5"})
 
 
-def _answer(status: int, body: Json) -> Json:
-    headers = [{"header": {"key": "content-type", "value": "application/json"}, "append_action": OVERWRITE}]
+def _error(message: str, code: str) -> Json:
+    """In OpenAI's form, as the slots' own errors."""
+    return {"error": {"message": message, "type": "gateway_error", "param": None, "code": code}}
+
+
+def _answer(status: int, body: Json, headers: Mapping[str, str] | None = None) -> Json:
+    """Answered by Envoy itself."""
+    named = {"content-type": "application/json"} | dict(headers or {})
     return {
         "direct_response": {"status": status, "body": {"inline_string": json.dumps(body)}},
-        "response_headers_to_add": headers,
+        "response_headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in named.items()
+        ],
     }
-
-
-OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 
 
 def _cluster(name: str, port: int, max_requests: int) -> Json:
@@ -202,7 +191,7 @@ def _cluster(name: str, port: int, max_requests: int) -> Json:
 
 
 def _listener(settings: Settings, port: int, routing: Json) -> Json:
-    log_format = {"json_format": ACCESS_LOG}
+    probes = {"name": ":path", "string_match": {"exact": PROBE_PATH}, "invert_match": True}
     manager = {
         "@type": _HTTP,
         "stat_prefix": ROUTES,
@@ -212,22 +201,26 @@ def _listener(settings: Settings, port: int, routing: Json) -> Json:
         "server_header_transformation": "PASS_THROUGH",
         "request_headers_timeout": "10s",
         "stream_idle_timeout": "0s",  # a stream may be quiet for long: a large prompt, a full queue
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"},
-            }
-        ],
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
         "access_log": [
             {
                 "name": "envoy.access_loggers.file",
+                "filter": {"header_filter": {"header": probes}},
                 "typed_config": {
-                    "@type": f"{_TYPE}.extensions.access_loggers.file.v3.FileAccessLog",
+                    "@type": _FILE_LOG,
                     "path": str(settings.access_log),
-                    "log_format": log_format,
+                    "log_format": {"json_format": ACCESS_LOG},
                 },
             }
         ],
+        "local_reply_config": {
+            "mappers": [
+                {
+                    "filter": {"response_flag_filter": {"flags": list(UPSTREAM_FAILURES)}},
+                    "body_format_override": {"json_format": _error("%LOCAL_REPLY_BODY%", "slot_unreachable")},
+                }
+            ]
+        },
     }
     return {
         "name": f"{ROUTES}-{port}",
@@ -238,10 +231,7 @@ def _listener(settings: Settings, port: int, routing: Json) -> Json:
     }
 
 
-def _rds(settings: Settings) -> Json:
-    return _watched(settings.routes_file)
-
-
-def _watched(path: Any) -> Json:
+def _watched(path: Path) -> Json:
+    """A file that is replaced by a rename: Envoy watches its folder."""
     source = {"path": str(path), "watched_directory": {"path": str(path.parent)}}
     return {"resource_api_version": "V3", "path_config_source": source}
