@@ -36,7 +36,6 @@ class Answer:
     ticket: Ticket | None = None
     finish: str = ""
     completion_tokens: int = 0
-    content_characters: int = 0
     cached: bool = False
 
     async def pieces(self) -> AsyncIterator[Piece]:
@@ -89,12 +88,12 @@ class Answer:
                 if ended:
                     self._raise_if_broken(ticket)
                 piece = decoder.feed(tokens)
+                self.completion_tokens = decoder.taken
                 if ended and not decoder.stopped:
                     rest = decoder.finish()
                     piece = Piece(piece.content + rest.content, piece.reasoning + rest.reasoning)
                 if ended or decoder.stopped:
                     self.finish = "stop" if decoder.stopped else str(ticket.finish)
-                    self.completion_tokens = seen
                 if piece:
                     yield piece
                 if ended or decoder.stopped:
@@ -102,7 +101,6 @@ class Answer:
         finally:
             alarm.cancel()
             scheduler.cancel(ticket)
-            self.completion_tokens = len(ticket.tokens)
             self.service.metrics.times(ticket.arrived_s, ticket.token_times_s)
 
     def _raise_if_broken(self, ticket: Ticket) -> None:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core import files
+from core.errors import ConfigError
 from serving.logs import SERVER
 
 TIMEOUT_S = 0.1
@@ -26,9 +27,12 @@ class Cache:
     """`get` and `put` never raise and never take longer than about `TIMEOUT_S`."""
 
     def __init__(self, url: str, digest: str, ttl_s: int) -> None:
-        self._redis = Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, max_connections=32
-        )
+        try:
+            self._redis = Redis.from_url(
+                url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, max_connections=32
+            )
+        except ValueError as error:
+            raise ConfigError(f"REDIS_URL is not a Redis URL: {error}") from error
         self._digest, self._ttl_s = digest, ttl_s
         self._closed_again_s = 0.0
 

@@ -41,7 +41,7 @@ class Settings(BaseModel):
     default_max_tokens: int = Field(default=512, ge=1, description="where a request names none; less if room is less")
     request_timeout_s: float = Field(default=120.0, gt=0, description="from arrival to the last token")
     drain_timeout_s: float = Field(default=60.0, gt=0, description="after SIGTERM, for what runs to finish")
-    linger_s: float = Field(default=0.2, ge=0, description="answer 503 so long after the last request, then close")
+    linger_s: float = Field(default=0.5, ge=0, description="answer 503 so long after the last request, then close")
     rate_limit: str | None = Field(default=None, description="by key or address, in slowapi's words: 100/minute")
     api_keys_file: Path | None = Field(default=None, description="bearer keys, one a line; none: no authentication")
     redis_url: SecretStr | None = Field(default=None, description="cache of deterministic answers; none: no cache")

@@ -73,7 +73,7 @@ class Decoder:
         self._held = ""
         self._begun = False
         self.stopped = False
-        self.content_characters = 0
+        self.taken = 0  # tokens that the text so far rests on
 
     def feed(self, tokens: Sequence[int]) -> Piece:
         """The text that `tokens` add."""
@@ -82,6 +82,7 @@ class Decoder:
         for token in tokens:
             if self.stopped:
                 break
+            self.taken += 1
             if self._split and token == self._words.think_end and self._thinking:
                 reasoning.append(self._held)
                 self._start_over(thinking=False)
@@ -97,9 +98,7 @@ class Decoder:
         return self._piece([], [held]) if self._thinking else self._piece([held], [])
 
     def _piece(self, content: list[str], reasoning: list[str]) -> Piece:
-        piece = Piece("".join(content), "".join(reasoning))
-        self.content_characters += len(piece.content)
-        return piece
+        return Piece("".join(content), "".join(reasoning))
 
     def _start_over(self, thinking: bool) -> None:
         self._thinking, self._held, self._begun = thinking, "", False

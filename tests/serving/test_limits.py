@@ -70,6 +70,12 @@ def test_a_request_that_takes_too_long_gets_504(slow_version: Path, tmp_path: Pa
         assert running.metric("assay_requests_total", code="504") == 2
 
 
+def test_a_body_that_is_too_long_is_refused(echoing: Server) -> None:
+    response = httpx.post(f"{echoing.url}/predict", content=b" " * (2 << 20))
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "body_too_long"
+
+
 def test_the_rate_limit_counts_by_key(echo_version: Path, tmp_path: Path) -> None:
     with server(echo_version, tmp_path / "log", "--rate-limit", "3/minute") as running:
         codes = {

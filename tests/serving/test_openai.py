@@ -128,6 +128,20 @@ def test_what_cannot_be_honoured_is_refused_by_name(echoing: Server, changed: di
     assert names in refused.value.message
 
 
+def test_a_stop_string_counts_only_the_tokens_up_to_it(echoing: Server) -> None:
+    whole = echoing.client().completions.create(model="assay", prompt="1 2 3 4 5 6 7 8")
+    cut = echoing.client().completions.create(model="assay", prompt="1 2 3 4 5 6 7 8", stop=" 5")
+    assert cut.choices[0].text == "1 2 3 4"
+    assert cut.usage
+    assert whole.usage
+    assert cut.usage.completion_tokens < whole.usage.completion_tokens
+
+
+def test_token_ids_outside_the_vocabulary_are_refused(echoing: Server) -> None:
+    with pytest.raises(openai.BadRequestError, match="99999"):
+        echoing.client().completions.create(model="assay", prompt=[11, 99999])
+
+
 def test_a_temperature_samples_by_its_seed(real: Server) -> None:
     answers = [
         real.client().completions.create(
