@@ -73,7 +73,13 @@ def test_every_stage_file_is_in_the_graph() -> None:
 
 
 def test_shipped_params_load() -> None:
-    assert set(params.load(ROOT / "params.yaml").recipes) >= {"fp32", "fp16", "int8-weight", "int4-weight", "int8-static"}
+    assert set(params.load(ROOT / "params.yaml").recipes) >= {
+        "fp32",
+        "fp16",
+        "int8-weight",
+        "int4-weight",
+        "int8-static",
+    }
 
 
 def test_params_that_stages_name_exist() -> None:
