@@ -59,7 +59,8 @@ class Tabled:
         logits = np.random.default_rng(list(sequence)).normal(0, 1, shape)
         logits[np.arange(len(sequence) - 1), list(sequence[1:])] += 6.0
         noise = np.random.default_rng([1, *sequence]).normal(0, 1, shape)
-        return (logits + self.table["noise"] * noise).astype(np.float32)
+        noisy: Logits = (logits + self.table["noise"] * noise).astype(np.float32)
+        return noisy
 
     def _call(self, what: str, count: int) -> None:
         if log := os.environ.get("TABLED_LOG"):
