@@ -83,8 +83,8 @@ def spawn(
 ) -> Daemon:
     """Start `command` in a session of its own (a terminal's Ctrl-C does not reach it), output appended to `log`.
 
-    Raises ResourceError when it cannot be started. The caller sees to it that a tag is started once at a time: a
-    lock file that is held meanwhile is let go only when the new process is findable, even if the caller is killed.
+    Raises ResourceError when it cannot be started. The caller sees to it that a tag is started once at a time, with
+    a lock file: it is passed on to the child until the new program runs, even if the caller is killed meanwhile.
     """
     _reap()
     own = {TAG: tag} | {f"{FACT}{name}": value for name, value in (facts or {}).items()}
@@ -103,7 +103,10 @@ def spawn(
     except OSError as error:
         raise ResourceError(f"{command[0]} cannot be started: {error}") from error
     _children.append(child)
-    return Daemon(child.pid, _started(child.pid) or 0, dict(facts or {}))
+    found = Daemon(child.pid, _started(child.pid) or 0, dict(facts or {}))
+    while found.alive and not Path(f"/proc/{child.pid}/environ").read_bytes():
+        time.sleep(0.001)  # the kernel shows the environment a moment after the program has begun
+    return found
 
 
 def find(tag: str) -> Daemon | None:

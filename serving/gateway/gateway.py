@@ -46,12 +46,12 @@ class Gateway:
         self.settings = settings
         self.admin = Admin(settings.admin_socket, admin_timeout_s)
         self.url = f"http://{settings.host}:{settings.port}"
-        self._tag = f"gateway {settings.folder.resolve()}"
+        self.tag = f"gateway {settings.folder.resolve()}"
 
     @property
     def process(self) -> Daemon | None:
         """The running Envoy, whoever started it."""
-        return daemon.find(self._tag)
+        return daemon.find(self.tag)
 
     def validate(self) -> None:
         """Let Envoy itself check the clusters and every kind of route. Raises ConfigError with Envoy's words."""
@@ -75,7 +75,7 @@ class Gateway:
                 self._write()
                 self.validate()
                 self.settings.admin_socket.unlink(missing_ok=True)
-                found = daemon.spawn(self._tag, self._command(), self.settings.folder / "envoy.log")
+                found = daemon.spawn(self.tag, self._command(), self.settings.folder / "envoy.log")
         while not self.admin.ready():
             if not found.alive:
                 raise TargetError(f"Envoy ended by itself: {_tail(self.settings.folder / 'envoy.log')}")
@@ -131,7 +131,7 @@ class Gateway:
             return wanted.generation
 
     def observed(self) -> Route:
-        """The route as Envoy reports it; generation 0 when it has none. Raises TargetError when it does not answer."""
+        """The route as Envoy reports it; generation 0 when it has none. Raises TargetError without an answer."""
         return self.admin.route() or Route()
 
     def observed_generation(self) -> int:

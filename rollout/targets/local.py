@@ -1,0 +1,199 @@
+"""The local target: an Envoy and two `pipelines.serve` processes on this machine, in one state folder.
+
+Nothing is in memory and little on disk: processes are found by their tag (core/daemon.py), the route is what Envoy
+reports. So a controller that is killed leaves everything running, and the next one takes it over. `up` and `down` are
+for whoever owns the state folder as a whole: a demo, a test, a person.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from core import daemon
+from core.daemon import Daemon
+from core.errors import ConfigError, TargetError
+from core.params import Params
+from rollout import scrape
+from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version
+from rollout.targets._slot import Notes, SlotProcess
+from serving.gateway.gateway import Gateway
+from serving.gateway.settings import Route, Settings
+
+SETTLE_S = 0.5  # what the gateway sent to a slot just before the route left has reached it by then
+POLL_S = 0.02
+
+
+class LocalTarget:
+    """See the contract in rollout/targets/__init__.py."""
+
+    def __init__(self, settings: Params) -> None:
+        local, self._timeouts = settings.rollout.local, settings.rollout.timeouts
+        self._call_s = self._timeouts.call_s
+        try:
+            own = Settings(
+                folder=local.state,
+                host=local.host,
+                port=local.port,
+                blue_port=local.blue_port,
+                green_port=local.green_port,
+                threads=local.gateway_threads,
+                max_mirrored=local.max_mirrored,
+            )
+        except ValueError as error:
+            raise ConfigError(f"rollout.local: {error}") from error
+        self.gateway = Gateway(own, admin_timeout_s=min(2.0, self._call_s / 5))
+        self.slots = {slot: SlotProcess(slot, local.state.resolve(), own.slot_port(slot)) for slot in SLOTS}
+        serve = {"threads": settings.machine.threads, "drain_timeout_s": self._timeouts.drain_s} | local.serve
+        self._options = [part for key, value in serve.items() for part in (f"--{key.replace('_', '-')}", str(value))]
+
+    def observe(self) -> Observation:
+        """A gateway that does not run has no route; one that runs and does not answer raises TargetError."""
+        running = self.gateway.process
+        route = self.gateway.observed() if running else Route()
+        slots: dict[Slot, SlotState] = {}
+        problems = []
+        for slot, one in self.slots.items():
+            process = one.find()
+            slots[slot] = one.state(process, self.gateway.active_requests(slot) if running else None)
+            problems.append(one.problem(slots[slot]))
+        if not running and self.gateway.settings.routes_file.exists():
+            problems.append("the gateway does not run: users reach nothing until it is started again")
+        return Observation(
+            live=route.live,
+            generation=route.generation or None,
+            slots=slots,
+            mirrored=route.mirror,
+            problems=tuple(problem for problem in problems if problem),
+        )
+
+    def start(self, slot: Slot, version: Version) -> None:
+        """Also starts the gateway where none runs."""
+        deadline_s = time.monotonic() + 0.8 * self._call_s
+        self.gateway.start(self._call_s)
+        one = self.slots[slot]
+        with self.gateway.locked(self._call_s / 2):
+            found = one.find()
+            if found and found.facts.get("digest") == version.digest and not one.stopping(found):
+                return
+            if found:
+                self._replace(one, found, deadline_s)
+            counts = self.gateway.counts(slot)
+            gateway = self.gateway.process
+            notes = Notes(
+                digest=version.digest,
+                gateway=gateway.identity if gateway else None,
+                gateway_5xx=counts.users_5xx + counts.mirrored_5xx,
+            )
+            one.spawn(version, self._options, notes)
+
+    def stop(self, slot: Slot, grace_s: float) -> None:
+        """The server counts its own open requests, so it ends as soon as the last stream is closed."""
+        one = self.slots[slot]
+        with self.gateway.locked(self._call_s / 2):
+            found = one.find()
+            if found is None:
+                return
+            if self.gateway.process and self.gateway.observed().live == slot:
+                raise TargetError(f"{slot} is live: it is not stopped; switch to another slot first")
+            if not one.stopping(found):
+                self._settle(slot)
+            one.terminate(found, grace_s)
+
+    def mirror(self, slot: Slot | None, percent: float) -> None:
+        """Copies have a limit of their own (`max_mirrored` under way); what exceeds it is dropped."""
+        if slot is None and self.gateway.process is None:
+            return
+        self.gateway.start(self._call_s / 2)
+        live = self.gateway.observed().live
+        if slot is not None and slot == live:
+            raise TargetError(f"{slot} is live: it cannot get copies of its own requests")
+        self.gateway.route(live, slot, percent, timeout_s=self._call_s / 2)
+
+    def switch(self, slot: Slot) -> int:
+        """One rename of the route file, confirmed by Envoy. A slot that is empty or about to end gets no route."""
+        found = self.slots[slot].find()
+        if found is None or self.slots[slot].stopping(found):
+            raise TargetError(f"{slot} runs nothing, or is about to end: it gets no route; start it first")
+        self.gateway.start(self._call_s / 2)
+        route = self.gateway.observed()
+        mirror = route.mirror if route.mirror != slot else None
+        return self.gateway.route(slot, mirror, route.mirror_percent, timeout_s=self._call_s / 2)
+
+    def sample(self, slot: Slot) -> Sample:
+        """The server's own counters, and the requests that the gateway had to answer 5xx in its place."""
+        one = self.slots[slot]
+        found, now = one.find(), time.time()
+        if found is None:
+            return Sample(now, None)
+        own = scrape.sample(one.metrics(self._call_s / 2), now, found.identity)
+        unseen = max(0, self._refused(slot, one.notes) - own.errors)
+        return replace(own, requests=own.requests + unseen, errors=own.errors + unseen)
+
+    def _refused(self, slot: Slot, notes: Notes | None) -> int:
+        """Requests of the slot's process that ended with 5xx, as the gateway counts them."""
+        gateway = self.gateway.process
+        if gateway is None:
+            return 0
+        counts = self.gateway.counts(slot)
+        before = notes.gateway_5xx if notes and notes.gateway == gateway.identity else 0
+        return counts.users_5xx + counts.mirrored_5xx - before
+
+    def _replace(self, one: SlotProcess, found: Daemon, deadline_s: float) -> None:
+        if self.gateway.observed().live == one.slot and one.state(found).ready:
+            raise TargetError(f"{one.slot} is live and serves another version: it is not replaced")
+        one.terminate(found, self._timeouts.drain_s)
+        if not found.wait(max(0.0, deadline_s - time.monotonic())):
+            raise TargetError(
+                f"{one.slot} still finishes {self.gateway.active_requests(one.slot)} requests of its former version"
+            )
+
+    def _settle(self, slot: Slot) -> None:
+        """The server refuses what comes after SIGTERM; only requests that left the gateway earlier can still come."""
+        until_s = time.monotonic() + SETTLE_S
+        while self.gateway.process and self.gateway.active_requests(slot) and time.monotonic() < until_s:
+            time.sleep(POLL_S)
+
+
+def connect(settings: Params) -> LocalTarget:
+    """Starts nothing. Raises ConfigError when `rollout.local` is wrong."""
+    return LocalTarget(settings)
+
+
+def up(settings: Params, version: Version, slot: Slot = "blue") -> LocalTarget:
+    """A gateway and `version` live in one slot; returns when users' requests are answered. Raises TargetError."""
+    target = connect(settings)
+    target.start(slot, version)
+    wait_ready(target, slot, version.digest, settings.rollout.timeouts.ready_s)
+    target.switch(slot)
+    return target
+
+
+def down(settings: Params, grace_s: float = 5.0) -> None:
+    """End everything of the state folder, live or not: the gateway first, after its open requests. Repeatable."""
+    target = connect(settings)
+    target.gateway.stop(grace_s)
+    found = daemon.find_all(tags(settings))
+    for process in found:
+        process.end(grace_s)
+
+
+def tags(settings: Params) -> list[str]:
+    """Of every process that the state folder may have (core/daemon.py)."""
+    target = connect(settings)
+    return [target.gateway.tag, *(one.tag for one in target.slots.values())]
+
+
+def wait_ready(target: LocalTarget, slot: Slot, digest: str, timeout_s: float) -> None:
+    """Until the slot's server is ready with `digest`. Raises TargetError when it ends by itself or takes too long."""
+    deadline_s = time.monotonic() + timeout_s
+    one = target.slots[slot]
+    while True:
+        state = one.state(one.find())
+        if state.ready and state.digest == digest:
+            return
+        if state.empty:
+            raise TargetError(one.problem(state) or f"{slot} runs nothing")
+        if time.monotonic() > deadline_s:
+            raise TargetError(f"{slot} is not ready after {timeout_s:.0f} s: see {one.log}")
+        time.sleep(POLL_S)
