@@ -160,6 +160,17 @@ class LocalParams(Section):
     )
 
 
+class KubernetesParams(Section):
+    """Where targets `kubernetes` and `argo` find things; the objects are in deploy/kubernetes/rollout/."""
+
+    namespace: str = "assay"
+    image: str = "assay:latest"
+    replicas: int = Field(default=1, ge=1)
+    port: int = 8000
+    claim: str = Field(default="assay-versions", description="volume claim with one folder for each digest")
+    slot_url: str = Field(default="http://assay-{slot}.{namespace}.svc:{port}", description="asked past the gateway")
+
+
 class RolloutParams(Section):
     environment: str = "production"
     target: str = Field(default="local", description="a file in rollout/targets/")
@@ -170,6 +181,7 @@ class RolloutParams(Section):
     keep_previous: bool = Field(default=True, description="the old slot stays up, idle, for an immediate rollback")
     local: LocalParams = LocalParams()
     timeouts: RolloutTimeouts = RolloutTimeouts()
+    kubernetes: KubernetesParams = KubernetesParams()
     before: AnalysisPhase
     after: AnalysisPhase
 

@@ -1,0 +1,23 @@
+"""deploy/kubernetes/rollout/*.jinja as objects: what a cluster is asked to run for one version."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from core.params import RolloutParams
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes" / "rollout"
+
+
+def render(name: str, settings: RolloutParams, **values: Any) -> list[dict[str, Any]]:
+    """The objects of one template, with the rollout's params and `values`; a value that is missing is an error."""
+    templates = Environment(loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=False)  # YAML
+    text = templates.get_template(name).render(
+        kube=settings.kubernetes, drain_s=math.ceil(settings.timeouts.drain_s), **values
+    )
+    return [found for found in yaml.safe_load_all(text) if found]

@@ -1,0 +1,174 @@
+"""Every rollout target against one contract: two slots, one route, every call safe to repeat.
+
+A target joins by one line in `PLACES`: how to open a place with two verified versions and nothing live.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from core.errors import TargetError
+from core.params import Params
+from models import manifest
+from rollout.targets import SLOTS, Observation, Target, Version, kubernetes
+from tests.parts import kube
+from tests.parts.memory_target import MemoryTarget
+from tests.rollout.stage import ROOT, settings, version
+
+WAIT_S = 10.0
+LIMITS = {"timeouts": {"call_s": 2, "drain_s": 1}}
+
+
+@dataclass
+class Place:
+    """One target to test. `again` opens it as another process would."""
+
+    again: Callable[[], Target]
+    one: Version
+    two: Version
+    first_is_live: bool = False  # the place cannot start a first version without making it live
+    settings: Params = field(default_factory=lambda: settings(**LIMITS))
+
+    def __post_init__(self) -> None:
+        self.target = self.again()
+
+    def wait(self, holds: Callable[[Observation], bool]) -> Observation:
+        deadline = time.monotonic() + WAIT_S
+        while not holds(seen := self.target.observe()):
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.01)
+        return seen
+
+
+def _versions(root: Path) -> tuple[Version, Version]:
+    folders = [version(root, f"v{number}") for number in (1, 2)]
+    one, two = (Version("assay", n, manifest.digest(folder), folder) for n, folder in enumerate(folders, start=1))
+    return one, two
+
+
+@contextmanager
+def memory(root: Path) -> Iterator[Place]:
+    yield Place(lambda: MemoryTarget(root / "target.json"), *_versions(root))
+
+
+@contextmanager
+def cluster(root: Path) -> Iterator[tuple[kube.Cluster, Place]]:
+    """The stand-in with deploy/kubernetes/rollout applied."""
+    found = kube.Cluster()
+    for file in ("services.yaml", "route.yaml"):
+        for wanted in yaml.safe_load_all((ROOT / "deploy/kubernetes/rollout" / file).read_text()):
+            found.put(f"{wanted['apiVersion']}/{wanted['kind'].lower()}s", wanted)
+    with kube.Server(found) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_KUBE_URL", server.url)
+        patch.setenv("ASSAY_KUBE_TOKEN", kube.TOKEN)
+        yield found, Place(lambda: kubernetes.connect(settings(**LIMITS)), *_versions(root))
+
+
+@contextmanager
+def on_kubernetes(root: Path) -> Iterator[Place]:
+    with cluster(root) as (_, place):
+        yield place
+
+
+PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {"memory": memory, "kubernetes": on_kubernetes}
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with PLACES[request.param](tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def live(place: Place) -> Place:
+    """Version 1 live on blue."""
+    place.target.start("blue", place.one)
+    place.wait(lambda seen: seen.slots["blue"].ready)
+    place.target.switch("blue")
+    return place
+
+
+def test_an_empty_place(place: Place) -> None:
+    seen = place.target.observe()
+    assert (seen.live, seen.mirrored) == (None, None)
+    assert all(seen.slots[slot].empty and not seen.slots[slot].ready for slot in SLOTS)
+    for slot in SLOTS:
+        assert place.target.sample(slot).identity is None
+        place.target.stop(slot, 1)
+
+
+def test_a_start_is_seen_ready_and_repeated_without_harm(live: Place) -> None:
+    live.target.start("green", live.two)
+    seen = live.wait(lambda seen: seen.slots["green"].ready)
+    state = seen.slots["green"]
+    assert (state.digest, seen.live) == (live.two.digest, "blue")
+    assert state.identity
+    assert state.url
+    live.again().start("green", live.two)
+    time.sleep(0.1)
+    assert live.target.observe().slots["green"].identity == state.identity, "the same process"
+
+
+def test_a_slot_is_replaced_by_another_version_but_never_the_live_one(live: Place) -> None:
+    live.target.start("green", live.one)
+    first = live.wait(lambda seen: seen.slots["green"].ready).slots["green"]
+    live.target.start("green", live.two)
+    second = live.wait(lambda seen: seen.slots["green"].ready and seen.slots["green"].digest == live.two.digest)
+    assert second.slots["green"].identity != first.identity
+    with pytest.raises(TargetError, match="live"):
+        live.target.start("blue", live.two)
+    with pytest.raises(TargetError, match="live"):
+        live.target.stop("blue", 1)
+    assert live.target.observe().slots["blue"].digest == live.one.digest
+
+
+def test_a_switch_is_one_step_and_counted(live: Place) -> None:
+    live.target.start("green", live.two)
+    live.wait(lambda seen: seen.slots["green"].ready)
+    before = live.target.observe().generation
+    assert before is not None
+    after = live.target.switch("green")
+    assert after > before
+    seen = live.again().observe()
+    assert (seen.live, seen.generation) == ("green", after)
+    assert live.again().switch("green") == after, "already there"
+    assert live.target.switch("blue") > after, "and back, at once"
+    assert live.target.observe().live == "blue"
+
+
+def test_a_stop_ends_the_slot_and_is_repeated_without_harm(live: Place) -> None:
+    live.target.start("green", live.two)
+    live.wait(lambda seen: seen.slots["green"].ready)
+    for _ in range(2):
+        live.target.stop("green", 1)
+    live.wait(lambda seen: seen.slots["green"].empty)
+    live.target.stop("green", 1)
+    assert live.target.observe().slots["blue"].ready
+
+
+def test_mirroring_is_seen_and_ended(live: Place) -> None:
+    live.target.start("green", live.two)
+    live.wait(lambda seen: seen.slots["green"].ready)
+    for _ in range(2):
+        live.target.mirror("green", 50)
+    assert live.again().observe().mirrored == "green"
+    for _ in range(2):
+        live.target.mirror(None, 0)
+    seen = live.target.observe()
+    assert (seen.mirrored, seen.live) == (None, "blue")
+
+
+def test_counters_belong_to_one_process_and_only_grow(live: Place) -> None:
+    first = live.target.sample("blue")
+    time.sleep(0.05)
+    last = live.again().sample("blue")
+    assert first.identity == last.identity == live.target.observe().slots["blue"].identity
+    assert last.at > first.at
+    assert last.requests >= first.requests
