@@ -1,0 +1,114 @@
+"""The main job: `python -m pipelines.repro` runs every stage that changed, and ends with one line of JSON on stdout.
+
+    {"decision": "Serve ...", "variant": "...", "model_version": 1, "manifest_sha256": "...",
+     "report": "reports/index.html", "wall_s": 412.0}
+
+Progress goes to stderr. The exit code is that of the stage that failed; 3 means that no variant passed every gate,
+and then the line is printed too, with null for variant, version and manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from core import cli, params, paths
+from core.errors import AssayError, NoVariantPassed
+from core.progress import say
+from core.records import Decision, Registration
+
+SIGNALLED = 128  # a shell's exit code for death by signal n is 128 + n
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--force", action="store_true", help="run every stage, changed or not")
+    force = parser.parse_args().force
+    params.load()  # a mistake in params.yaml is better told by us than from inside DVC
+    start = time.monotonic()
+    channel = _divert_stdout()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages say `python`
+    repo = _repository()
+    code = reproduce(repo, force=force)
+    if code == 0 and not _is_registered():
+        say("the registry no longer has the version that was registered: registering it again")
+        code = reproduce(repo, targets="register", single_item=True, force=True)
+    if code in (0, NoVariantPassed.exit_code):
+        line = json.dumps(_result(registered=code == 0, wall_s=round(time.monotonic() - start, 1)))
+        os.write(channel, f"{line}\n".encode())
+    return code
+
+
+def reproduce(repo: Any, **options: Any) -> int:
+    """`dvc repro` in this process, so that stages keep the terminal; returns the failing stage's exit code, or 0."""
+    from dvc.exceptions import DvcException
+
+    try:
+        repo.reproduce(**options)
+    except DvcException as error:
+        code = exit_code(error)
+        cause = f"{error.__cause__}" if error.__cause__ else f"{error}"
+        print(f"error: {error.args[0] if error.args else error}: {cause}", file=sys.stderr)
+        return code
+    return 0
+
+
+def exit_code(error: BaseException) -> int:
+    """The status that DVC says a command exited with, looked for down the chain of causes; 1 where it says none."""
+    link: BaseException | None = error
+    while link is not None:
+        if found := re.search(r"exited with (-?\d+)$", str(link)):
+            status = int(found[1])
+            return SIGNALLED - status if status < 0 else status
+        link = link.__cause__
+    return 1
+
+
+def _divert_stdout() -> int:
+    """Send what stages and DVC print to stderr; returns the descriptor of the real stdout, for the result alone."""
+    sys.stdout.flush()
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    return channel
+
+
+def _repository() -> Any:
+    """The DVC repository in this folder; made if there is none yet."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo  # type: ignore[import-untyped]  # dvc ships no types
+
+    try:
+        return Repo() if Path(".dvc").is_dir() else Repo.init(no_scm=not Path(".git").exists())
+    except DvcException as error:
+        raise AssayError(f"DVC cannot open this project: {error}") from error
+
+
+def _is_registered() -> bool:
+    """Whether the store still has the version: DVC remembers having registered it even when mlflow.db is gone."""
+    from models import registry
+
+    done = Registration.read(paths.REGISTRATION)
+    found = registry.find(registry.connect(), done.model_name, done.manifest_sha256)
+    return found is not None and int(found.version) == done.model_version
+
+
+def _result(registered: bool, wall_s: float) -> dict[str, Any]:
+    decision = Decision.read(paths.DECISION)
+    return {
+        "decision": decision.sentence,
+        "variant": decision.variant,
+        "model_version": Registration.read(paths.REGISTRATION).model_version if registered else None,
+        "manifest_sha256": decision.manifest_sha256,
+        "report": str(paths.REPORTS / "index.html"),
+        "wall_s": wall_s,
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main)
