@@ -81,7 +81,7 @@ def _divert_stdout() -> int:
 def _repository() -> Any:
     """The DVC repository in this folder; made if there is none yet."""
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo  # type: ignore[import-untyped]  # dvc ships no types
+    from dvc.repo import Repo
 
     try:
         return Repo() if Path(".dvc").is_dir() else Repo.init(no_scm=not Path(".git").exists())
