@@ -55,6 +55,24 @@ class Interval(Record):
     count: int
 
 
+# ── prepare ───────────────────────────────────────────────────────────────────────────────────────────────────────
+class DataCheck(Record):
+    """One expectation about the data, and in how many of `items` it did not hold (None: it is about the whole)."""
+
+    name: str
+    column: str | None
+    items: int
+    unexpected: int | None
+    passed: bool
+
+
+class DataChecks(Record):
+    """What Great Expectations found; `summary.json` beside its data docs, in short for the report."""
+
+    version: str  # of great_expectations
+    checks: list[DataCheck]
+
+
 # ── evaluate ──────────────────────────────────────────────────────────────────────────────────────────────────────
 class Flips(Record):
     both_right: int

@@ -10,10 +10,11 @@ from core import paths, provenance
 from core.errors import IntegrityError
 from core.params import Params, Recipe
 from core.provenance import Provenance
-from core.records import Benchmark, Decision, Evaluation, GateResult, Record, Verdict, Workload
+from core.records import Benchmark, DataChecks, Decision, Evaluation, GateResult, Record, Verdict, Workload
 from models import manifest
 from models.manifest import Manifest
 
+DATA_CHECKS = paths.DATA_DOCS / "summary.json"
 R = TypeVar("R", bound=Record)
 
 
@@ -49,6 +50,7 @@ class Material:
     variants: list[Variant]
     provenance: Provenance
     data_docs: Path | None  # index.html of Great Expectations' site, from the project's root
+    data_checks: DataChecks | None  # the same in short
 
     @property
     def chosen(self) -> Variant | None:
@@ -71,6 +73,7 @@ def gather(settings: Params) -> Material:
         variants=[_variant(name, recipe, decision) for name, recipe in settings.recipes.items()],
         provenance=provenance.read(),
         data_docs=index,
+        data_checks=_read(DataChecks, DATA_CHECKS),
     )
 
 

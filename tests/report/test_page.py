@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core import params, paths
-from core.records import Decision
+from core.records import DataCheck, DataChecks, Decision
 from models import manifest
 from report import material, page
 from report.svg import ROLES
@@ -164,6 +164,24 @@ def test_not_measured_here_and_a_missing_batch_are_told(root: Path) -> None:
     assert "Speed of int8-static at batch 4, 8, 16." in text
     assert "5 samples, too few for a 95th percentile" in text
     assert "int8-static: a busy machine." in text
+
+
+def test_what_great_expectations_found_is_part_of_the_page(root: Path) -> None:
+    checks = [
+        DataCheck(name="unique ids", column="id", items=10432, unexpected=0, passed=True),
+        DataCheck(name="schema", column=None, items=10432, unexpected=None, passed=True),
+    ]
+    DataChecks(version="1.24.1", checks=checks).save(material.DATA_CHECKS)
+    docs = paths.DATA_DOCS / "index.html"
+    docs.write_text("<html></html>")
+    report.main()
+    found = outline(page.INDEX.read_text())
+    text = " ".join(" ".join(found.text).split())
+    assert "2 of 2 expectations hold" in text
+    assert "unique ids id ✓ pass 10,432 0" in text
+    assert "Whether the data meet their expectations" not in text
+    (link,) = [link for link in found.values("href") if not link.startswith("#")]
+    assert (page.INDEX.parent / link).resolve() == docs.resolve()
 
 
 def test_the_summary_is_a_table_whose_rows_have_one_cell_a_variant(root: Path) -> None:
