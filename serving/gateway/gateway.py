@@ -72,7 +72,7 @@ class Gateway:
         with self.locked(timeout_s):
             found = self.process
             if found is None:
-                self._write()
+                self.write()
                 self.validate()
                 self.settings.admin_socket.unlink(missing_ok=True)
                 found = daemon.spawn(self.tag, self._command(), self.settings.folder / "envoy.log")
@@ -152,7 +152,7 @@ class Gateway:
         """Requests of a slot since Envoy started; two of them make a window."""
         stats = self.admin.stats(f"^cluster\\.{slot}(-mirror)?\\.upstream_")
         users, mirror = f"cluster.{slot}", f"cluster.{render.mirror_cluster(slot)}"
-        dropped = stats.get(f"{mirror}.upstream_rq_pending_overflow", 0)
+        dropped = total(stats, [f"{mirror}.upstream_rq_{what}_overflow" for what in ("pending", "active")])
         return Counts(
             users=stats.get(f"{users}.upstream_rq_completed", 0),
             users_5xx=stats.get(f"{users}.upstream_rq_5xx", 0),
@@ -196,7 +196,7 @@ class Gateway:
 
     def _probe(self) -> Route | None:
         try:
-            return parse(httpx.get(self.url + render.PROBE_PATH, timeout=1.0, trust_env=False).text)
+            return parse(httpx.get(self.url + render.PROBE_PATH, timeout=1.0, trust_env=False, verify=False).text)
         except httpx.HTTPError:
             return None
 
@@ -216,7 +216,7 @@ class Gateway:
     def _give(self, route: Route) -> None:
         files.write_text(self.settings.routes_file, json.dumps(render.routes(route), indent=1))
 
-    def _write(self) -> None:
+    def write(self) -> None:
         files.write_text(self.settings.bootstrap_file, json.dumps(render.bootstrap(self.settings), indent=1))
         files.write_text(self.settings.clusters_file, json.dumps(render.clusters(self.settings), indent=1))
         given = self._given()
