@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import onnx
+
 from core import files
 from core.errors import ExportError
 
@@ -32,6 +34,7 @@ def export(model_folder: Path, folder: Path, threads: int) -> None:
     if run.returncode != 0:
         last = " | ".join((run.stderr or run.stdout).strip().splitlines()[-3:])
         raise ExportError(f"onnxruntime-genai's builder failed on {model_folder}: {last}")
+    _forget_commit(folder / GRAPH)
     _settle_config(model_folder, folder)
 
 
@@ -60,4 +63,12 @@ def copy_serving_files(graph_folder: Path, folder: Path) -> None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return os.environ | offline | {"OMP_NUM_THREADS": str(threads)}
+
+
+def _forget_commit(graph: Path) -> None:
+    """The builder writes the git commit of the folder it runs in into the graph: not what the graph was made from."""
+    model = onnx.load(graph, load_external_data=False)
+    model.producer_version = model.producer_version.split("+")[0]
+    files.write_bytes(graph, model.SerializeToString())

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core import files
 from core.errors import ExportError
 from models.export import check, fused
 from models.graph import Graph
@@ -54,3 +55,13 @@ def test_builder_failure_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ExportError, match="builder failed"):
         fused.export(tmp_path, tmp_path / "out", 2)
+
+
+def test_same_model_gives_the_same_graph(tiny_qwen2: Path, tmp_path: Path) -> None:
+    """The manifest's digest names a version, so making it again must give the same bytes."""
+    for name in ("first", "second"):
+        fused.export(tiny_qwen2, tmp_path / name, 2)
+    first, second = (
+        {file.name: files.sha256_file(file) for file in (tmp_path / name).iterdir()} for name in ("first", "second")
+    )
+    assert first == second
