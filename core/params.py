@@ -168,6 +168,8 @@ class KubernetesParams(Section):
     replicas: int = Field(default=1, ge=1)
     port: int = 8000
     claim: str = Field(default="assay-versions", description="volume claim with one folder for each digest")
+    keep_s: int = Field(default=86400, ge=1, description="argo: how long the old slot stays for a rollback")
+    prometheus: str = Field(default="http://prometheus.monitoring.svc:9090", description="argo's analysis asks it")
     slot_url: str = Field(default="http://assay-{slot}.{namespace}.svc:{port}", description="asked past the gateway")
 
 

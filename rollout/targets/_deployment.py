@@ -18,6 +18,9 @@ def render(name: str, settings: RolloutParams, **values: Any) -> list[dict[str, 
     """The objects of one template, with the rollout's params and `values`; a value that is missing is an error."""
     templates = Environment(loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=False)  # YAML
     text = templates.get_template(name).render(
-        kube=settings.kubernetes, drain_s=math.ceil(settings.timeouts.drain_s), **values
+        kube=settings.kubernetes,
+        drain_s=math.ceil(settings.timeouts.drain_s),
+        keep_s=settings.kubernetes.keep_s if settings.keep_previous else 1,
+        **values,
     )
     return [found for found in yaml.safe_load_all(text) if found]

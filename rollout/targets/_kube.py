@@ -145,6 +145,11 @@ class Api:
         return body
 
 
+def at(found: Object) -> Object:
+    """The begin of a change to exactly the object that was read: it is refused if the object moved on."""
+    return {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}}
+
+
 def _account() -> tuple[str, str | None, ssl.SSLContext | bool]:
     """Address, token and how to check the server's certificate."""
     url, authority = os.environ.get("ASSAY_KUBE_URL"), os.environ.get("ASSAY_KUBE_CA")

@@ -12,12 +12,12 @@ import time
 
 from core.errors import TargetError
 from core.params import Params
-from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version, _deployment, _pods
-from rollout.targets._kube import Api, Conflict, Object
+from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version, _deployment, _mirror, _pods
+from rollout.targets._kube import Api, Conflict, Object, at
 
 GENERATION = "assay/generation"
 HASH = "pod-template-hash"
-ROUTE, SERVICE = "assay", "assay"
+SERVICE = "assay"
 
 
 def connect(settings: Params) -> KubernetesTarget:
@@ -33,13 +33,13 @@ class KubernetesTarget:
         self._api = Api(self._kube.namespace, self._settings.timeouts.call_s)
 
     def observe(self) -> Observation:
-        service, route = self._service(), self._api.get(self._route())
+        service, (mirrored, problems) = self._service(), _mirror.seen(self._api)
         return Observation(
             live=_selected(service),
             generation=_generation(service) or None,
             slots={slot: self._slot(slot) for slot in SLOTS},
-            mirrored=_mirrored(route),
-            problems=() if route else (f"there is no HTTPRoute '{ROUTE}': nothing can be mirrored",),
+            mirrored=mirrored,
+            problems=problems,
         )
 
     def start(self, slot: Slot, version: Version) -> None:
@@ -56,26 +56,13 @@ class KubernetesTarget:
         self._api.delete(self._deployment(slot))
 
     def mirror(self, slot: Slot | None, percent: float) -> None:
-        deadline = time.monotonic() + self._settings.timeouts.call_s
-        while True:
-            route = self._api.get(self._route())
-            if route is None:
-                raise TargetError(f"there is no HTTPRoute '{ROUTE}': apply deploy/kubernetes/rollout")
-            rules = [_with_mirror(rule, slot, percent, self._kube.port) for rule in route["spec"]["rules"]]
-            if rules == route["spec"]["rules"]:
-                return
-            try:
-                self._api.merge(self._route(), _at(route) | {"spec": {"rules": rules}})
-                return
-            except Conflict:
-                if time.monotonic() >= deadline:
-                    raise
+        _mirror.point(self._api, slot, percent, self._kube.port)
 
     def switch(self, slot: Slot) -> int:
         deadline = time.monotonic() + self._settings.timeouts.call_s
         while _selected(service := self._service()) != slot:
             generation = str(_generation(service) + 1)
-            changes = _at(service) | {"spec": {"selector": {"app": "assay", "slot": slot}}}
+            changes = at(service) | {"spec": {"selector": {"app": "assay", "slot": slot}}}
             changes["metadata"]["annotations"] = {GENERATION: generation}
             try:
                 self._api.merge(self._api.path("v1", "services", SERVICE), changes)
@@ -122,14 +109,6 @@ class KubernetesTarget:
     def _deployment(self, slot: Slot) -> str:
         return self._api.path("apps/v1", "deployments", f"assay-{slot}")
 
-    def _route(self) -> str:
-        return self._api.path("gateway.networking.k8s.io/v1", "httproutes", ROUTE)
-
-
-def _at(found: Object) -> Object:
-    """A change of exactly the object that was read."""
-    return {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}}
-
 
 def _selected(service: Object) -> Slot | None:
     name = service["spec"].get("selector", {}).get("slot")
@@ -138,24 +117,3 @@ def _selected(service: Object) -> Slot | None:
 
 def _generation(service: Object) -> int:
     return int(service["metadata"].get("annotations", {}).get(GENERATION, 0))
-
-
-def _mirrored(route: Object | None) -> Slot | None:
-    names = {
-        part["requestMirror"]["backendRef"]["name"]
-        for rule in (route or {"spec": {"rules": []}})["spec"]["rules"]
-        for part in rule.get("filters", [])
-        if part["type"] == "RequestMirror"
-    }
-    return next((slot for slot in SLOTS if f"assay-{slot}" in names), None)
-
-
-def _with_mirror(rule: Object, slot: Slot | None, percent: float, port: int) -> Object:
-    """`rule` with our mirror filter, or without; other filters stay."""
-    others = [part for part in rule.get("filters", []) if part["type"] != "RequestMirror"]
-    ours: list[Object] = []
-    if slot is not None:
-        back = {"name": f"assay-{slot}", "port": port}
-        ours = [{"type": "RequestMirror", "requestMirror": {"backendRef": back, "percent": round(percent)}}]
-    kept = {key: value for key, value in rule.items() if key != "filters"}
-    return kept | ({"filters": others + ours} if others + ours else {})

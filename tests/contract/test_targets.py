@@ -8,17 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
 from core.errors import TargetError
-from core.params import Params
 from models import manifest
-from rollout.targets import SLOTS, Observation, Target, Version, kubernetes
-from tests.parts import kube
+from rollout.targets import SLOTS, Observation, Target, Version, argo, kubernetes
+from tests.parts import kube, kube_argo, kube_server
 from tests.parts.memory_target import MemoryTarget
 from tests.rollout.stage import ROOT, settings, version
 
@@ -33,8 +32,7 @@ class Place:
     again: Callable[[], Target]
     one: Version
     two: Version
-    first_is_live: bool = False  # the place cannot start a first version without making it live
-    settings: Params = field(default_factory=lambda: settings(**LIMITS))
+    first: Callable[[], None] | None = None  # where a first version goes live in another way than by a switch
 
     def __post_init__(self) -> None:
         self.target = self.again()
@@ -65,7 +63,7 @@ def cluster(root: Path) -> Iterator[tuple[kube.Cluster, Place]]:
     for file in ("services.yaml", "route.yaml"):
         for wanted in yaml.safe_load_all((ROOT / "deploy/kubernetes/rollout" / file).read_text()):
             found.put(f"{wanted['apiVersion']}/{wanted['kind'].lower()}s", wanted)
-    with kube.Server(found) as server, pytest.MonkeyPatch.context() as patch:
+    with kube_server.Server(found) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASSAY_KUBE_URL", server.url)
         patch.setenv("ASSAY_KUBE_TOKEN", kube.TOKEN)
         yield found, Place(lambda: kubernetes.connect(settings(**LIMITS)), *_versions(root))
@@ -77,7 +75,23 @@ def on_kubernetes(root: Path) -> Iterator[Place]:
         yield place
 
 
-PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {"memory": memory, "kubernetes": on_kubernetes}
+@contextmanager
+def on_argo(root: Path) -> Iterator[Place]:
+    with cluster(root) as (found, place):
+        found.controllers.append(kube_argo.controller)
+
+        def first() -> None:
+            for wanted in argo.manifests(settings(**LIMITS), place.one):
+                found.put(f"{wanted['apiVersion']}/{wanted['kind'].lower()}s", wanted)
+
+        yield Place(lambda: argo.connect(settings(**LIMITS)), place.one, place.two, first)
+
+
+PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
+    "memory": memory,
+    "kubernetes": on_kubernetes,
+    "argo": on_argo,
+}
 
 
 @pytest.fixture(params=PLACES)
@@ -89,6 +103,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def live(place: Place) -> Place:
     """Version 1 live on blue."""
+    if place.first:
+        place.first()
+        place.wait(lambda seen: seen.slots["blue"].ready and seen.live == "blue")
+        return place
     place.target.start("blue", place.one)
     place.wait(lambda seen: seen.slots["blue"].ready)
     place.target.switch("blue")
