@@ -1,0 +1,38 @@
+"""The GitLab files are valid, and their jobs run the commands that a developer has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted([ROOT / ".gitlab-ci.yml", *(ROOT / "ci").glob("*.yml")])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.name))
+def test_file_follows_gitlabs_schema(file: Path) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(file)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_included_files_exist_and_all_are_included() -> None:
+    included = {entry["local"] for entry in yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["include"]}
+    assert included == {str(file.relative_to(ROOT)) for file in FILES if file.parent.name == "ci"}
+
+
+def test_jobs_name_make_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = {name for file in FILES for name in re.findall(r"\bmake ([a-z-]+)", file.read_text())}
+    assert asked
+    assert asked <= targets
+
+
+def test_no_image_is_named_by_a_moving_tag() -> None:
+    for file in FILES:
+        assert ":latest" not in file.read_text()
