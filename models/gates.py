@@ -109,7 +109,7 @@ def _p95(item: Evidence, gate: str, measured: Percentiles | None, limit_ms: floa
     if measured is None:
         return _gate(item, gate, None, limit_ms, "ms", "inconclusive", "latency at batch 1 was not measured")
     if measured.count < MIN_P95_SAMPLES:
-        why = f"{measured.count} samples, a 95th percentile needs {MIN_P95_SAMPLES}"
+        why = f"{measured.count} samples, a 95th percentile needs {MIN_P95_SAMPLES}: raise benchmark.rounds"
         return _gate(item, gate, measured.p95, limit_ms, "ms", "inconclusive", why)
     verdict: Verdict = "pass" if measured.p95 <= limit_ms else "fail"
     why = f"{measured.p95:.1f} ms against the limit of {limit_ms:g} ms, {measured.count} samples"
