@@ -7,26 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from bench import place
 from rollout.targets import Version
 from serving.gateway.gateway import Gateway
 from serving.gateway.settings import Settings
-from tests.parts import local_stack, ports
-
-MODEL = Path(__file__).parents[2] / "models/reference"
+from tests.parts import ports
 
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Version, Version]:
     """Two versions that answer at once."""
     folder = tmp_path_factory.mktemp("versions")
-    return local_stack.version(folder, MODEL, 1), local_stack.version(folder, MODEL, 2)
+    return place.version(folder, 1), place.version(folder, 2)
 
 
 @pytest.fixture(scope="session")
 def slow_versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Version, Version]:
     """Two versions whose streams last: 30 ms a token."""
     folder = tmp_path_factory.mktemp("slow")
-    first, second = (local_stack.version(folder, MODEL, number, step_ms=30) for number in (1, 2))
+    first, second = (place.version(folder, number, step_ms=30) for number in (1, 2))
     return first, second
 
 

@@ -1,0 +1,54 @@
+"""No request is lost in a switch, in a switch back, or when the old slot stops; and no stream is cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import place, switching
+from bench.traffic import Plan, Traffic
+from rollout.targets import Version, local
+
+STEP_MS = 5.0  # a stream of 20 tokens lasts for 100 ms or more: every switch meets open ones
+
+
+@pytest.fixture(scope="module")
+def streaming_versions(tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
+    folder = tmp_path_factory.mktemp("streaming")
+    return [place.version(folder, number, step_ms=STEP_MS) for number in (1, 2)]
+
+
+def _rollouts(state: Path, versions: list[Version], per_s: float, requests: int, rest_s: float) -> Traffic:
+    """Rollouts and rollbacks until `requests` are asked; what every such run must show."""
+    with place.stack(state, serve={"max_queue": 1000}) as (settings, target):
+        local.up(settings, versions[0])
+        plan = Plan(target.gateway.url, per_s=per_s, requests=None)
+        traffic = Traffic(plan).start()
+        switches = switching.back_and_forth(
+            target, versions, lambda: len(traffic.asked) < requests, rest_s, grace_s=20
+        )
+        traffic.stop()
+        counts = [target.gateway.counts(slot) for slot in ("blue", "green")]
+    assert not traffic.lost, f"{len(traffic.lost)} of {len(traffic.asked)} lost, first {traffic.lost[:3]}"
+    assert len(traffic.asked) >= requests
+    assert not (late := switching.late(switches, traffic.asked)), f"{len(late)} late, first {late[:3]}"
+    assert len(switching.first_on_new_ms(switches, traffic.asked)) == len(switches), "each switch was seen by users"
+    assert sum(one.stream for one in traffic.asked) > 0.4 * len(traffic.asked)
+    assert sum(count.users for count in counts) == len(traffic.asked)
+    assert sum(count.users_5xx + count.cut for count in counts) == 0
+    assert max(count.mirrored for count in counts) > 0
+    return traffic
+
+
+def test_no_request_is_lost_in_a_rollout(tmp_path: Path, streaming_versions: list[Version]) -> None:
+    """One rollout with streams that are open while the route moves and the old slot stops."""
+    traffic = _rollouts(tmp_path, streaming_versions, per_s=40, requests=100, rest_s=1.0)
+    assert len(traffic.by_digest) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_request_of_ten_thousand_is_lost(tmp_path: Path, streaming_versions: list[Version]) -> None:
+    """100 requests a second, rollouts and rollbacks one after another."""
+    _rollouts(tmp_path, streaming_versions, per_s=100, requests=10_000, rest_s=2.0)
