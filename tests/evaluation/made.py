@@ -23,7 +23,7 @@ from data.items import Prepared
 from models import families, manifest, tokenizer
 
 ROOT = Path(__file__).parents[2]
-CHUNK_ITEMS, MAX_TOKENS, BUDGET = 64, 48, 256
+CHUNK_ITEMS, MAX_TOKENS, BUDGET = 32, 48, 256
 
 if str(Path(__file__).parent / "runtimes") not in models.runtimes.__path__:
     models.runtimes.__path__.append(str(Path(__file__).parent / "runtimes"))

@@ -57,13 +57,13 @@ def test_real_torch_against_itself_differs_in_nothing(
 
 def test_killed_anywhere_it_repeats_at_most_one_chunk(tmp_path: Path, tiny_qwen2: Path) -> None:
     rows = made.rows(tiny_qwen2)
-    calls_needed = 2 * 4 + 2 * 2  # both systems answer 4 chunks (one batch each), and give logits of 96 items in 2
+    calls_needed = 2 * 8 + 2 * 3  # both systems answer 8 chunks (one batch each), and give logits of 96 items in 3
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     records = []
-    for folder, kill_after in ((whole, []), (killed, [3, 6, calls_needed - 1])):
+    for folder, kill_after in ((whole, []), (killed, [5, 10, calls_needed - 1])):
         made.project(folder, tiny_qwen2, rows, margin_points=1.0)
-        reference = made.version(folder / "ref", tiny_qwen2, rows, wrong=0.0, delay_s=0.2)
-        made.version(folder / paths.VARIANTS / "tabled", tiny_qwen2, rows, wrong=0.0, noise=0.1, delay_s=0.2)
+        reference = made.version(folder / "ref", tiny_qwen2, rows, wrong=0.0, delay_s=0.1)
+        made.version(folder / paths.VARIANTS / "tabled", tiny_qwen2, rows, wrong=0.0, noise=0.1, delay_s=0.1)
         log = folder / "log"
         log.write_text("")
         environment = os.environ | {"PYTHONPATH": str(made.ROOT), "TABLED_LOG": str(log)}
@@ -99,8 +99,8 @@ def test_a_second_variant_reuses_the_reference(
         made.version(variant, tiny_qwen2, rows, noise=noise)
         run(monkeypatch, tmp_path, "tabled", "--against", str(reference))
     log = (tmp_path / "log").read_text().splitlines()
-    assert log.count("ref generate 64") * 2 == log.count("tabled generate 64") > 0
-    assert "evaluate: tabled: 64 items, 0 lost, 0 gained: +0.00 points" in capsys.readouterr().err
+    assert log.count("ref generate 32") * 2 == log.count("tabled generate 32") > 0
+    assert "evaluate: tabled: 32 items, 0 lost, 0 gained: +0.00 points" in capsys.readouterr().err
     assert not (tmp_path / paths.EVALUATION).exists()  # what select reads is about the original only
 
 
