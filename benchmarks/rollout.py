@@ -1,0 +1,217 @@
+"""The local rollout under load: `python -m benchmarks.rollout [loss] [cost] [memory] [--requests N] [--per-s R]`.
+
+loss     rollouts and rollbacks, one after another, under steady keep-alive and streaming requests to echo slots:
+         requests lost, and the time from the command to switch to the first answer of the new version
+cost     the same requests directly to a slot and through the gateway, in turn: what the gateway adds
+memory   one slot of a real variant against blue and green together (needs `dvc repro quantize`)
+
+The client, the gateway and the slots share this machine's cores. Writes benchmarks/results/rollout.json; the last
+line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import machine, place, switching
+from bench.traffic import Plan, Traffic
+from core import cli, files, params, paths
+from core.errors import DataError, RuntimeFault
+from rollout.targets import Slot, local
+
+RESULT = Path("benchmarks/results/rollout.json")
+PARTS = ("loss", "cost", "memory")
+STEP_MS = 5.0  # of the echo slots in `loss`: a stream lasts for 100 ms or more, so that every switch meets open ones
+REST_S = 2.0
+PAIRS = 300  # requests each way, in one round of `cost`
+
+Figures = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--per-s", type=float, default=100.0)
+    parser.add_argument("--rounds", type=int, default=20, help="of cost")
+    parser.add_argument("--variant", default="fp32", help="of memory")
+    parser.add_argument("--result", type=Path, default=RESULT)
+    given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    found: Figures = {}
+    with tempfile.TemporaryDirectory(prefix="assay-") as name:
+        folder = Path(name)
+        for part in given.parts or PARTS:
+            with machine.Others() as others:
+                if part == "loss":
+                    found[part] = loss(folder, given.requests, given.per_s)
+                elif part == "cost":
+                    found[part] = cost(folder, given.rounds)
+                else:
+                    found[part] = memory(folder, given.variant)
+            found[part]["others_cpu_share"] = round(others.share, 2)
+            print("\n".join(rows(part, found[part])), flush=True)
+    summary = {"machine": machine.describe(params.load().machine.threads).model_dump(), **found}
+    kept = json.loads(given.result.read_text()) if given.result.exists() else {}
+    files.write_text(given.result, json.dumps(kept | summary, indent=2) + "\n")
+    print(json.dumps(found))
+
+
+def loss(folder: Path, requests: int, per_s: float) -> Figures:
+    """Requests lost in rollouts and rollbacks, and how soon users see the new version."""
+    versions = [place.version(folder / "loss", number, step_ms=STEP_MS) for number in (1, 2)]
+    with place.stack(folder / "l", serve={"max_queue": 1000}) as (settings, target):
+        local.up(settings, versions[0])
+        traffic = Traffic(Plan(target.gateway.url, per_s=per_s)).start()
+        began_s = time.monotonic()
+        switches = switching.back_and_forth(target, versions, lambda: len(traffic.asked) < requests, REST_S, 30)
+        traffic.stop()
+        took_s = time.monotonic() - began_s
+        counts = [target.gateway.counts(slot) for slot in ("blue", "green")]
+    firsts = switching.first_on_new_ms(switches, traffic.asked)
+    return {
+        "requests": len(traffic.asked),
+        "lost": len(traffic.lost),
+        "streams": sum(one.stream for one in traffic.asked),
+        "streams_cut": sum(one.stream for one in traffic.lost),
+        "late": len(switching.late(switches, traffic.asked)),
+        "why": sorted({str(one.lost) for one in traffic.lost})[:5],
+        "per_s": round(len(traffic.asked) / took_s, 1),
+        "switches": len(switches),
+        "confirmed_ms": _spread([1000 * (one.confirmed - one.asked) for one in switches]),
+        "first_on_new_ms": _spread(firsts),
+        "mirrored": sum(count.mirrored for count in counts),
+        "mirror_dropped": sum(count.dropped for count in counts),
+        "gateway_5xx": sum(count.users_5xx for count in counts),
+        "gateway_cut": sum(count.cut for count in counts),
+        "gateway_retried": sum(count.retried for count in counts),
+        "answer_ms": _spread([1000 * (one.ended - one.began) for one in traffic.asked]),
+    }
+
+
+def cost(folder: Path, rounds: int) -> Figures:
+    """Latency of whole answers, direct and through the gateway, taken in turn; differences are taken by round."""
+    version = place.version(folder / "cost", 1)
+    with place.stack(folder / "c") as (settings, target):
+        local.up(settings, version)
+        direct, through = target.slots["blue"].url, target.gateway.url
+        samples = asyncio.run(_in_turn(direct, through, rounds))
+    by_round = {
+        quantile: [_quantile(gateway, at) - _quantile(alone, at) for alone, gateway in samples]
+        for quantile, at in (("p50", 0.50), ("p99", 0.99))
+    }
+    alone = [value for pair in samples for value in pair[0]]
+    gateway = [value for pair in samples for value in pair[1]]
+    return {
+        "requests_each": len(alone),
+        "rounds": rounds,
+        "direct_ms": {"p50": _quantile(alone, 0.5), "p99": _quantile(alone, 0.99)},
+        "gateway_ms": {"p50": _quantile(gateway, 0.5), "p99": _quantile(gateway, 0.99)},
+        "added_p50_ms": round(_quantile(gateway, 0.5) - _quantile(alone, 0.5), 3),
+        "added_p99_ms": round(_quantile(gateway, 0.99) - _quantile(alone, 0.99), 3),
+        "added_by_round_ms": {name: _spread(values) for name, values in by_round.items()},
+    }
+
+
+async def _in_turn(direct: str, through: str, rounds: int) -> list[tuple[list[float], list[float]]]:
+    import aiohttp
+
+    async def ask(session: aiohttp.ClientSession, url: str) -> float:
+        began_s = time.perf_counter()
+        async with session.post(f"{url}/predict", json={"text": "1 2 3", "max_tokens": 16}) as answer:
+            await answer.read()
+            if answer.status != 200:
+                raise RuntimeFault(f"{url} answered {answer.status}")
+        return 1000 * (time.perf_counter() - began_s)
+
+    found = []
+    async with aiohttp.ClientSession() as session:
+        for number in range(-1, rounds):  # the first one warms up
+    XX pair in range(PAIRS):
+                ways = [(direct, alone), (through, gateway)]
+                for url, values in ways if pair % 2 else ways[::-1]:
+                    values.append(await ask(session, url))
+            if number >= 0:
+                found.append((alone, gateway))
+    return found
+
+
+def memory(folder: Path, variant: str) -> Figures:
+    """Resident and proportional memory (pages that both map are halved) of the server processes, after answers."""
+    files_folder = paths.VARIANTS / variant
+    if not files_folder.is_dir():
+        raise DataError(f"{files_folder} not found: run `dvc repro quantize` first")
+    version = place.real(files_folder)
+    with place.stack(folder / "m") as (settings, target):
+        local.up(settings, version)
+        _work(target.slots["blue"].url)
+        one = _memory_mib(target, ["blue"])
+        target.start("green", version)
+        local.wait_ready(target, "green", version.digest, settings.rollout.timeouts.ready_s)
+        _work(target.slots["green"].url)
+        both = _memory_mib(target, ["blue", "green"])
+        gateway = target.gateway.process
+        gateway_mib = psutil.Process(gateway.pid).memory_info().rss / 2**20 if gateway else 0.0
+    return {
+        "variant": variant,
+        "files_mib": round(files.folder_bytes(files_folder) / 2**20, 1),
+        "one_mib": one,
+        "both_mib": both,
+        "ratio": {kind: round(both[kind] / one[kind], 3) for kind in one},
+        "gateway_rss_mib": round(gateway_mib, 1),
+    }
+
+
+def _work(url: str) -> None:
+    traffic = Traffic(Plan(url, per_s=8, requests=32, check=False)).start()
+    traffic.join()
+    if traffic.lost:
+        raise RuntimeFault(f"the slot lost {len(traffic.lost)} requests, first: {traffic.lost[0].lost}")
+
+
+def _memory_mib(target: local.LocalTarget, slots: Sequence[Slot]) -> dict[str, float]:
+    total = {"rss": 0.0, "pss": 0.0}
+    for slot in slots:
+        found = target.slots[slot].find()
+        if found is None:
+            raise RuntimeFault(f"{slot} has ended")
+        info = psutil.Process(found.pid).memory_full_info()
+        total = {kind: total[kind] + getattr(info, kind) / 2**20 for kind in total}
+    return {kind: round(value, 1) for kind, value in total.items()}
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return round(sorted(values)[min(len(values) - 1, int(share * len(values)))], 3)
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, p99, lowest, highest and count."""
+    if not values:
+        return {"count": 0}
+    middle, highest = statistics.median(values), _quantile(values, 0.99)
+    named = {"median": middle, "p99": highest, "low": min(values), "high": max(values)}
+    return {name: round(value, 2) for name, value in named.items()} | {"count": len(values)}
+
+
+def rows(part: str, figures: Figures) -> list[str]:
+    """One figure a line, nested ones on their own line."""
+    lines = [f"── {part}"]
+    for name, value in figures.items():
+        text = "  ".join(f"{key} {inner}" for key, inner in value.items()) if isinstance(value, dict) else value
+        lines.append(f"{name:20} {text}")
+    return lines
+
+
+if __name__ == "__main__":
+    cli.run(main)
