@@ -138,7 +138,9 @@ async def _in_turn(direct: str, through: str, rounds: int) -> list[tuple[list[fl
     found = []
     async with aiohttp.ClientSession() as session:
         for number in range(-1, rounds):  # the first one warms up
-    XX pair in range(PAIRS):
+            alone: list[float] = []
+            gateway: list[float] = []
+            for pair in range(PAIRS):
                 ways = [(direct, alone), (through, gateway)]
                 for url, values in ways if pair % 2 else ways[::-1]:
                     values.append(await ask(session, url))
