@@ -1,6 +1,6 @@
 """Operating characteristics of the sequential test, by simulation with a fixed seed.
 
-    python -m drift.simulate            # --runs 10000 takes half a minute
+    python -m drift.simulate            # --runs 10000 takes half a minute; --budget 6000
 
 Prints for each truth how often each verdict comes and how many items it takes, against a fixed sample with the same
 error rates: a one-sided Tango score test whose size is planned, as a person would have to, for 1 % discordance.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -122,14 +122,16 @@ def table(outcomes: list[Outcome], items: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=RUNS, help="simulated evaluations for each truth")
-    runs = parser.parse_args().runs
-    items, error = fixed_items(), 2 * math.sqrt(0.05 * 0.95 / runs)
+    parser.add_argument("--budget", type=int, default=DESIGN.budget, help="items that may be spent")
+    asked = parser.parse_args()
+    design, runs = replace(DESIGN, budget=asked.budget), asked.runs
+    items, error = fixed_items(design), 2 * math.sqrt(0.05 * 0.95 / runs)
     print(
-        f"margin {100 * DESIGN.margin} points, alpha {DESIGN.alpha}, budget {DESIGN.budget} items, a look every "
+        f"margin {100 * design.margin} points, alpha {design.alpha}, budget {design.budget} items, a look every "
         f"{CHUNK_ITEMS}, {runs} runs\n(5 % is known to +-{error:.1%}); the fixed sample has {items} items "
         "(planned for 1 % discordance, power 90 %)\n"
     )
-    print(table([simulate(truth, runs=runs) for truth in TRUTHS], items))
+    print(table([simulate(truth, design, runs) for truth in TRUTHS], items))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core import params
 from core.errors import AssayError
 from drift import simulate
 from drift.sequential import Bettor, Design, State
 
+ROOT = Path(__file__).parents[2]
 SMALL = Design(margin=0.02, alpha=0.05, budget=400)
 sequences = st.lists(st.sampled_from([-1, 0, 0, 0, 0, 0, 0, 0, 1]), min_size=1, max_size=300)
 
@@ -30,6 +34,14 @@ def test_figures_of_issue_3(outcomes: dict[str, simulate.Outcome]) -> None:
     assert outcomes["at the margin, 3 % differ"].passed <= 0.05
     assert simulate.mean_share(list(outcomes.values()), items) <= 0.50
     assert sum(outcome.truth.in_mix for outcome in outcomes.values()) == 6
+
+
+def test_the_figures_are_about_the_defaults() -> None:
+    """A larger budget than the simulated one only raises the chance to pass (see `--budget`)."""
+    default, design = params.load(ROOT / "params.yaml"), simulate.DESIGN
+    assert default.data.evaluation_items >= design.budget
+    assert default.evaluate.margin_points == 100 * design.margin
+    assert (default.evaluate.alpha, default.evaluate.chunk_items) == (design.alpha, simulate.CHUNK_ITEMS)
 
 
 def test_a_truly_equal_variant_never_fails_more_often_than_alpha(outcomes: dict[str, simulate.Outcome]) -> None:
