@@ -26,6 +26,7 @@ from rollout.states import Effect, Facts, State
 from rollout.targets import Observation, Target
 
 PHASES = (State.PRE_PROMOTION_ANALYSIS, State.POST_PROMOTION_ANALYSIS)
+STARTS = (Effect.START, Effect.START_OLD)
 FAILED_PAUSE_S = 2.0  # after an effect that failed, before it is tried again
 
 Tell = Callable[[Rollout], None]
@@ -152,7 +153,9 @@ class Controller:
             ready_at=self._ready_at,
             left_at=notes.left_at,
             started=Effect.START in intended,
-            back_confirmed=intended.get(Effect.SWITCH_BACK, False),
+            starts=intended[Effect.START].well if Effect.START in intended else 0,
+            start_at=max((found.last_at or 0.0 for one in STARTS if (found := intended.get(one))), default=None),
+            back_confirmed=Effect.SWITCH_BACK in intended and intended[Effect.SWITCH_BACK].well > 0,
             champion_touched=Effect.SET_CHAMPION in intended,
         )
         if facts.serves:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rollout.states import Facts
 
+STARTS = 3  # a slot that ended by itself so often is not started again
 Guard = Callable[[Facts], str | None]
 
 
@@ -88,6 +89,13 @@ def lost(facts: Facts) -> str | None:
     return None
 
 
+def will_not_stay(facts: Facts) -> str | None:
+    """the preview ended by itself each time it was started"""
+    if facts.seen is None or not facts.mine.empty or facts.starts < STARTS or _just_started(facts):
+        return None
+    return f"{facts.plan.slot} was started {facts.starts} times and ended by itself each time: see its log"
+
+
 def failed(facts: Facts) -> str | None:
     """the analysis fails"""
     return f"analysis failed: {facts.analysis_why}" if facts.analysis == "fail" else None
@@ -161,9 +169,9 @@ def unverified(facts: Facts) -> bool:
 
 
 def to_start(facts: Facts) -> bool:
-    return facts.plan.kind != "adopt" and (
-        facts.mine.empty or facts.mine.digest not in (None, facts.plan.version.digest)
-    )
+    if facts.plan.kind == "adopt" or _just_started(facts):
+        return False
+    return facts.mine.empty or facts.mine.digest not in (None, facts.plan.version.digest)
 
 
 def to_mirror(facts: Facts) -> bool:
@@ -217,7 +225,9 @@ def to_stop_after_switch(facts: Facts) -> bool:
 
 def to_start_old(facts: Facts) -> bool:
     was = facts.plan.from_version
-    return was is not None and (facts.old.empty or facts.old.digest not in (None, was.digest))
+    if was is None or _just_started(facts):
+        return False
+    return facts.old.empty or facts.old.digest not in (None, was.digest)
 
 
 def to_switch_back(facts: Facts) -> bool:
@@ -235,6 +245,11 @@ def champion_true(facts: Facts) -> bool:
 
 def to_restore_champion(facts: Facts) -> bool:
     return facts.plan.from_version is not None and not champion_true(facts)
+
+
+def _just_started(facts: Facts) -> bool:
+    """A start takes a moment to be seen; one that failed at once is not repeated in a hurry."""
+    return facts.start_at is not None and facts.now - facts.start_at < facts.settings.timeouts.call_s / 2
 
 
 def _drained(active: int | None, facts: Facts) -> bool:

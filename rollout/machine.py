@@ -57,6 +57,7 @@ TABLE: tuple[Row, ...] = (
     Row(S.VERIFYING, g.overdue, S.ABORTING),
     Row(S.STARTING_PREVIEW, g.cancelled, S.ABORTING),
     Row(S.STARTING_PREVIEW, g.route_taken, S.ABORTING),
+    Row(S.STARTING_PREVIEW, g.will_not_stay, S.ABORTING),
     Row(S.STARTING_PREVIEW, g.ready_to_go_back, S.PROMOTING),
     Row(S.STARTING_PREVIEW, g.ready, S.PRE_PROMOTION_ANALYSIS),
     Row(S.STARTING_PREVIEW, g.overdue, S.ABORTING),

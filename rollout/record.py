@@ -82,6 +82,14 @@ class Who:
     pipeline_url: str | None = None
 
 
+@dataclass(frozen=True)
+class Intended:
+    """What became of one kind of effect: how often it came back well, and when the last of those was begun."""
+
+    well: int
+    last_at: float | None
+
+
 class RolloutRecord:
     """The open database. Every method is one transaction; for several processes and threads, not across a fork."""
 
@@ -190,14 +198,15 @@ class RolloutRecord:
                 connection.execute("UPDATE intents SET done_at = ?, outcome = ? WHERE seq = ?", (now, why, seq))
                 chain.append(connection, self._event(rollout, "interrupted", who, effect, why, now))
 
-    def intended(self, rollout: Rollout) -> dict[Effect, bool]:
-        """Effects of this rollout that were ever intended → whether one came back well."""
+    def intended(self, rollout: Rollout) -> dict[Effect, Intended]:
+        """Effects of this rollout that were ever intended, and what became of them."""
         with self._read() as connection:
-            rows = connection.execute("SELECT effect, outcome FROM intents WHERE rollout_id = ?", (rollout.id,))
-            found: dict[Effect, bool] = {}
-            for effect, outcome in rows:
-                found[Effect(effect)] = found.get(Effect(effect), False) or str(outcome).startswith("ok")
-            return found
+            rows = connection.execute(
+                "SELECT effect, COUNT(at) FILTER (WHERE outcome LIKE 'ok: %'), MAX(at) FILTER (WHERE outcome LIKE "
+                "'ok: %') FROM intents WHERE rollout_id = ? GROUP BY effect",
+                (rollout.id,),
+            )
+            return {Effect(effect): Intended(well, at) for effect, well, at in rows}
 
     def ask(self, rollout: Rollout, kind: str, who: Who, why: str, now: float) -> None:
         """Leave an `approve` or a `cancel` for the controller, which may be another process."""

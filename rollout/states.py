@@ -89,6 +89,8 @@ class Facts:
     ready_at: float | None = None  # when the slot was last seen ready with the right digest
     left_at: float | None = None  # when the slot to drain was first seen without the route
     started: bool = False  # an intent to start `slot` was written
+    starts: int = 0  # so often it was started
+    start_at: float | None = None  # when a slot was last started
     back_confirmed: bool = False  # a switch back was ordered and the gateway confirmed it
     champion_touched: bool = False  # an intent to move `champion` was written
     champion: int | None = None  # version number; read only in the states that need it

@@ -24,6 +24,7 @@ RATE = 4000.0  # requests a second, so that a few milliseconds are enough for an
 class Script:
     """What goes wrong with which version."""
 
+    dies: frozenset[str] = frozenset()  # ends as soon as it is started
     never_ready: frozenset[str] = frozenset()
     errors: frozenset[str] = frozenset()  # answers errors from its start
     errors_live: frozenset[str] = frozenset()  # … once users' requests come
@@ -58,6 +59,8 @@ class MemoryTarget:
             now = time.time()
             state["slots"][slot] = {"digest": version.digest, "identity": f"p{state['count']}", "at": now}
             state["left"].pop(slot, None)
+            if version.digest in self.script.dies:
+                state["slots"][slot] = None
 
     def stop(self, slot: Slot, grace_s: float) -> None:
         with self._state() as state:

@@ -26,7 +26,7 @@ REFERENCE = ROOT / "models" / "reference"
 WHO = Who("tester", "https://gitlab.example/pipelines/7")
 QUICK: dict[str, Any] = {
     "poll_s": 0.002,
-    "timeouts": {"call_s": 0.2, "ready_s": 0.3, "switch_s": 0.3, "drain_s": 0.3, "finish_s": 2, "approval_s": 0.3},
+    "timeouts": {"call_s": 0.2, "ready_s": 0.6, "switch_s": 0.3, "drain_s": 0.3, "finish_s": 2, "approval_s": 0.3},
 }
 PHASE: dict[str, Any] = {"interval_s": 0.02, "count": 2, "inconclusive_limit": 0, "suite_items": 2}
 

@@ -71,8 +71,9 @@ def test_the_old_slot_is_stopped_where_params_say_so(tmp_path: Path) -> None:
         ((2,), lambda digest: Script(), "answers failed"),
         ((), lambda digest: Script(errors=frozenset({digest})), "errors failed"),
         ((), lambda digest: Script(never_ready=frozenset({digest})), "StartingPreview took longer"),
+        ((), lambda digest: Script(dies=frozenset({digest})), "was started 3 times and ended by itself"),
     ],
-    ids=["wrong answers", "errors", "never ready"],
+    ids=["wrong answers", "errors", "never ready", "dies"],
 )
 def test_before_the_switch_anything_wrong_aborts(
     tmp_path: Path, wrong: tuple[int, ...], script: Callable[[str], Script], why: str

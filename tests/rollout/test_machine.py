@@ -106,6 +106,8 @@ REST: dict[str, list[Any]] = {
     "verification": [None, "", "changed: weights.bin"],
     "approved": [None, "someone (why)"],
     "started": [False, True],
+    "starts": [0, 1, 3],
+    "start_at": [None, 0.0, -100.0],
     "champion_touched": [False, True],
     "champion_known": [False, True],
     "previous": [None, 1],

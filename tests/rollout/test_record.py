@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import RolloutError
 from rollout.chain import Event
-from rollout.record import Notes, Rollout, RolloutRecord, Who
+from rollout.record import Intended, Notes, Rollout, RolloutRecord, Who
 from rollout.states import Effect, Plan, State
 from rollout.targets import Sample, Version
 
@@ -56,9 +56,9 @@ def test_what_is_written_is_read_again(record: RolloutRecord) -> None:
     assert record.get(rollout.id) == rollout
     assert rollout.notes == notes
     intent = record.intend(rollout, Effect.VERIFY, 2.0)
-    assert record.intended(rollout) == {Effect.VERIFY: False}
+    assert record.intended(rollout) == {Effect.VERIFY: Intended(0, None)}
     rollout = record.close(rollout, notes.model_copy(update={"verification": ""}), intent, "all match", WHO, 3.0)
-    assert record.intended(rollout) == {Effect.VERIFY: True}
+    assert record.intended(rollout) == {Effect.VERIFY: Intended(1, 2.0)}
     assert record.get(rollout.id).notes.verification == ""
 
 
@@ -67,7 +67,7 @@ def test_an_open_intent_is_told_and_not_counted_as_done(record: RolloutRecord) -
     record.intend(rollout, Effect.SWITCH_BACK, 2.0)
     record.close_interrupted(rollout, WHO, 3.0)
     record.close_interrupted(rollout, WHO, 4.0)
-    assert record.intended(rollout) == {Effect.SWITCH_BACK: False}
+    assert record.intended(rollout) == {Effect.SWITCH_BACK: Intended(0, None)}
     assert [event.what for event in record.events("kind = 'interrupted'")] == ["switch_back"]
 
 
