@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from core import plugins
+from models.export import fused
 from models.runtimes import Runtime
 
 THREADS = 2
@@ -24,8 +25,13 @@ PROMPT_LENGTHS = (9, 3, 14, 1, 6)
 LOGIT_TOLERANCE = 1e-3  # absolute, of logits whose largest is about 30, in float32
 
 
+def _fused(model_folder: Path, folder: Path) -> Path:
+    fused.export(model_folder, folder, THREADS)
+    return folder
+
+
 # Name of a runtime → (model's folder, empty folder) → the folder to load.
-BUILDERS: dict[str, Callable[[Path, Path], Path]] = {"torch": lambda model_folder, _: model_folder}
+BUILDERS: dict[str, Callable[[Path, Path], Path]] = {"torch": lambda model_folder, _: model_folder, "ort": _fused}
 
 
 @dataclass
