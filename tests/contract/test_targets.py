@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench import place as own_place
 from core.errors import TargetError
 from models import manifest
-from rollout.targets import SLOTS, Observation, Target, Version, argo, kubernetes
+from rollout.targets import SLOTS, Observation, Target, Version, argo, kubernetes, local
 from tests.parts import kube, kube_argo, kube_server
 from tests.parts.memory_target import MemoryTarget
 from tests.rollout.stage import ROOT, settings, version
 
-WAIT_S = 10.0
+WAIT_S = 60.0  # a real server loads its libraries first
 LIMITS = {"timeouts": {"call_s": 2, "drain_s": 1}}
 
 
@@ -87,10 +88,18 @@ def on_argo(root: Path) -> Iterator[Place]:
         yield Place(lambda: argo.connect(settings(**LIMITS)), place.one, place.two, first)
 
 
+@contextmanager
+def on_this_machine(root: Path) -> Iterator[Place]:
+    """Real servers behind a real Envoy."""
+    with own_place.stack(root / "s") as (found, _):
+        yield Place(lambda: local.connect(found), own_place.version(root, 1), own_place.version(root, 2))
+
+
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
     "memory": memory,
     "kubernetes": on_kubernetes,
     "argo": on_argo,
+    "local": on_this_machine,
 }
 
 
