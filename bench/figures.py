@@ -56,8 +56,16 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
     return spread([above / below for above, below in zip(numerators, denominators, strict=True)])
 
 
-def workload(variant: Sequence[Sample], baseline: Sequence[Sample]) -> Workload:
-    """The figures of one batch size from the rounds of both sides; `prompt_tokens` is the mean for one request."""
+def workload(
+    variant: Sequence[Sample],
+    baseline: Sequence[Sample],
+    variant_first: Sequence[Sample] = (),
+    baseline_first: Sequence[Sample] = (),
+) -> Workload:
+    """The figures of one batch size from the rounds of both sides; `prompt_tokens` is the mean for one request.
+
+    `..._first` are short requests that count for the time to first token only.
+    """
     gaps = [gap for sample in variant for gap in itl_ms(sample)]
     baseline_gaps = [gap for sample in baseline for gap in itl_ms(sample)]
     decode = [decode_tok_s(sample) for sample in variant]
@@ -67,14 +75,14 @@ def workload(variant: Sequence[Sample], baseline: Sequence[Sample]) -> Workload:
         batch=batch,
         prompt_tokens=round(sum(sample.prompt_tokens for sample in variant) / (batch * len(variant))),
         output_tokens=len(variant[0].stamps_s),
-        ttft_ms=percentiles([ttft_ms(sample) for sample in variant]),
+        ttft_ms=percentiles([ttft_ms(sample) for sample in (*variant, *variant_first)]),
         itl_ms=percentiles(gaps),
         output_tok_s=spread([output_tok_s(sample) for sample in variant]),
         decode_tok_s=spread(decode),
         baseline_output_tok_s=spread([output_tok_s(sample) for sample in baseline]),
         baseline_decode_tok_s=spread(baseline_decode),
         decode_ratio=ratio(decode, baseline_decode),
-        baseline_ttft_ms=percentiles([ttft_ms(sample) for sample in baseline]),
+        baseline_ttft_ms=percentiles([ttft_ms(sample) for sample in (*baseline, *baseline_first)]),
         baseline_itl_ms=percentiles(baseline_gaps),
         itl_quantiles_ms=quantiles(gaps),
         baseline_itl_quantiles_ms=quantiles(baseline_gaps),

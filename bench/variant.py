@@ -8,7 +8,7 @@ from types import TracebackType
 
 from bench import figures, machine
 from bench.kept import Kept, KeptWorkload
-from bench.rounds import Prompts, interleave
+from bench.rounds import Prompts, first_tokens, interleave
 from bench.side import OutOfMemory, Side, Spec
 from core import files, plugins, progress
 from core.errors import DataError
@@ -134,7 +134,8 @@ def _fitting(pair: Pair, batch: int, measured: set[int], prompts: Prompts, param
         if size not in measured:
             try:
                 rounds = (params.rounds, params.warmup_rounds)
-                workload = figures.workload(*interleave(sides, prompts, size, params.output_tokens, *rounds))
+                answers = interleave(sides, prompts, size, params.output_tokens, *rounds)
+                workload = figures.workload(*answers, *first_tokens(sides, prompts, size))
             except OutOfMemory as error:
                 pair.close()
                 if size == 1:

@@ -12,9 +12,11 @@ import pandas as pd
 
 from core import files
 from core.errors import DataError
+from core.records import DataCheck, DataChecks
 from data.expectations.checks import Check, checks
 
 SHOWN_ROWS = 3
+SUMMARY = "summary.json"  # beside the docs, for the report
 
 
 def run(table: pd.DataFrame, max_tokens: int, context_tokens: int, docs: Path) -> int:
@@ -30,6 +32,8 @@ def run(table: pd.DataFrame, max_tokens: int, context_tokens: int, docs: Path) -
     wanted = checks(max_tokens, context_tokens)
     with files.atomic_folder(docs) as folder:
         results = _validate(gx, table, wanted, folder)
+        found = [_in_short(check, result, len(table)) for check, result in zip(wanted, results, strict=True)]
+        DataChecks(version=gx.__version__, checks=found).save(folder / SUMMARY)
     for check, result in zip(wanted, results, strict=True):
         if not result.success:
             raise DataError(_message(check, result, table))
@@ -70,6 +74,13 @@ def _validate(gx: Any, table: pd.DataFrame, wanted: Sequence[Check], docs: Path)
     outcome = checkpoint.run(batch_parameters={"dataframe": table})
     results = next(iter(outcome.run_results.values())).results
     return sorted(results, key=lambda result: result.expectation_config.meta["place"])
+
+
+def _in_short(check: Check, result: Any, items: int) -> DataCheck:
+    unexpected = result.result.get("unexpected_count")
+    return DataCheck(
+        name=check.name, column=check.column, items=items, unexpected=unexpected, passed=bool(result.success)
+    )
 
 
 def _message(check: Check, result: Any, table: pd.DataFrame) -> str:

@@ -49,10 +49,10 @@ def _settle_config(model_folder: Path, folder: Path) -> None:
 
 def pad_token_id(model_folder: Path, otherwise: int) -> int:
     """The id to pad batches with. Right padding is found by this id, so it must never occur in a prompt."""
-    from transformers import AutoTokenizer
+    from models import tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True, trust_remote_code=False)
-    return int(tokenizer.pad_token_id) if tokenizer.pad_token_id is not None else otherwise
+    found = tokenizer.load(model_folder).pad_token_id
+    return int(found) if found is not None else otherwise
 
 
 def copy_serving_files(graph_folder: Path, folder: Path) -> None:

@@ -17,6 +17,7 @@ from core.errors import RuntimeFault
 from models.runtimes import Engine, Generation, Logits, TokenIds
 
 GENAI_CONFIG = "genai_config.json"
+REQUIREMENTS = ("onnxruntime", "onnxruntime-genai")  # what a registered version needs to run
 
 
 def load(folder: Path, threads: int) -> OrtRuntime:

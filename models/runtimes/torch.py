@@ -14,6 +14,7 @@ from models import families, manifest
 from models.runtimes import Generation, Logits, TokenIds
 from models.runtimes._growing_cache import growing_cache
 
+REQUIREMENTS = ("torch",)  # what a registered version needs to run
 # A finished row costs what a running one does, but leaving it out copies the KV cache: done once an eighth finished.
 KEEP_SHARE = 0.875
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,29 @@ def test_no_request_is_lost_in_a_rollout(tmp_path: Path, streaming_versions: lis
     """One rollout with streams that are open while the route moves and the old slot stops."""
     traffic = _rollouts(tmp_path, streaming_versions, per_s=40, requests=100, rest_s=1.0)
     assert len(traffic.by_digest) == 2
+
+
+def test_what_is_lost_is_counted(tmp_path: Path, streaming_versions: list[Version]) -> None:
+    """The measure itself: a slot that is killed costs requests and streams, and users and gateway both say so."""
+    with place.stack(tmp_path) as (settings, target):
+        local.up(settings, streaming_versions[0])
+        traffic = Traffic(Plan(target.gateway.url, per_s=40)).start()
+        while not traffic.asked:
+            time.sleep(0.05)
+        process = target.slots["blue"].find()
+        assert process is not None
+        process.signal(signal.SIGKILL)
+        time.sleep(0.5)
+        traffic.stop()
+        counts = target.gateway.counts("blue")
+        seen = target.observe()
+    whys = [str(one.lost) for one in traffic.lost]
+    assert any("the stream was cut" in why or "ClientPayloadError" in why for why in whys), whys
+    assert any("HTTP 503" in why for why in whys), whys
+    assert counts.cut > 0
+    assert counts.users_5xx > 0
+    assert seen.slots["blue"].empty
+    assert "blue ended by itself" in seen.problems[0]
 
 
 @pytest.mark.slow
