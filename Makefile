@@ -32,6 +32,7 @@ repro: setup  ## run the main job: every stage that changed, ending in a verdict
 	@$(BIN)/python -m pipelines.repro
 
 test: setup  ## the tests (minutes); what is marked slow has its own command
+	@ci/system-packages
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: setup  ## large models and soak (tens of minutes)
