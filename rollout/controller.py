@@ -19,8 +19,9 @@ from core.records import Verdict
 from rollout import analysis, effects, hand, machine, questions
 from rollout.condition import Condition
 from rollout.effects import World
+from rollout.notes import Notes
 from rollout.questions import Ask
-from rollout.record import Notes, Rollout, RolloutRecord, Who
+from rollout.record import Rollout, RolloutRecord, Who
 from rollout.registry import CHAMPION, PREVIOUS, Registry
 from rollout.states import Effect, Facts, State
 from rollout.targets import Observation, Target

@@ -12,8 +12,8 @@ from core.records import Item
 from models import manifest
 from rollout import analysis
 from rollout.analysis import Answers
+from rollout.notes import Notes
 from rollout.questions import Ask
-from rollout.record import Notes
 from rollout.registry import Registry
 from rollout.states import Effect, Plan, State
 from rollout.targets import Slot, Target

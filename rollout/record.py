@@ -18,12 +18,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from core.errors import RolloutError
-from core.records import Record as Data
 from rollout import chain
-from rollout.analysis import Answers, Figures, Measurement
 from rollout.chain import Event
+from rollout.notes import Notes
 from rollout.states import TERMINAL, Effect, Plan, State
-from rollout.targets import Sample
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollouts (
@@ -38,21 +36,6 @@ CREATE TABLE IF NOT EXISTS intents (
 """
 BUSY_S = 10.0  # another process may hold the write lock for this long
 _PLAN = TypeAdapter(Plan)
-
-
-class Notes(Data):
-    """What the controller keeps of a rollout beside its state; saved with every change."""
-
-    verification: str | None = None
-    identity: str | None = None
-    left_at: float | None = None
-    measure_at: float | None = None  # when the next measurement is due
-    first: tuple[Sample, Sample | None] | None = None  # own slot and baseline, at the phase's begin
-    last: tuple[Sample, Sample | None] | None = None  # … at the last measurement
-    own_answers: Answers = Answers()
-    baseline_answers: Answers = Answers()
-    baseline: Figures | None = None  # the live slot's, before the switch
-    taken: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)

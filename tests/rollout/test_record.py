@@ -10,7 +10,8 @@ import pytest
 
 from core.errors import RolloutError
 from rollout.chain import Event
-from rollout.record import Intended, Notes, Rollout, RolloutRecord, Who
+from rollout.notes import Notes
+from rollout.record import Intended, Rollout, RolloutRecord, Who
 from rollout.states import Effect, Plan, State
 from rollout.targets import Sample, Version
 
