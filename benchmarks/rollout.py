@@ -27,7 +27,7 @@ from bench import machine, place, switching
 from bench.traffic import Plan, Traffic
 from core import cli, files, params, paths
 from core.errors import DataError, RuntimeFault
-from rollout.targets import Slot, local
+from rollout.targets import SLOTS, Slot, local
 
 RESULT = Path("benchmarks/results/rollout.json")
 PARTS = ("loss", "cost", "memory")
@@ -163,11 +163,13 @@ def memory(folder: Path, variant: str) -> Figures:
         local.wait_ready(target, "green", version.digest, settings.rollout.timeouts.ready_s)
         _work(target.slots["green"].url)
         both = _memory_mib(target, ["blue", "green"])
+        mapped = [_mapped_mib(target, slot, files_folder) for slot in SLOTS]
         gateway = target.gateway.process
         gateway_mib = psutil.Process(gateway.pid).memory_info().rss / 2**20 if gateway else 0.0
     return {
         "variant": variant,
         "files_mib": round(files.folder_bytes(files_folder) / 2**20, 1),
+        "files_mapped_mib": dict(zip(SLOTS, mapped, strict=True)),  # resident, in each; physically once
         "one_mib": one,
         "both_mib": both,
         "ratio": {kind: round(both[kind] / one[kind], 3) for kind in one},
@@ -191,6 +193,13 @@ def _memory_mib(target: local.LocalTarget, slots: Sequence[Slot]) -> dict[str, f
         info = psutil.Process(found.pid).memory_full_info()
         total = {kind: total[kind] + getattr(info, kind) / 2**20 for kind in total}
     return {kind: round(value, 1) for kind, value in total.items()}
+
+
+def _mapped_mib(target: local.LocalTarget, slot: Slot, folder: Path) -> float:
+    """How much of the version's files a slot has mapped into its memory rather than copied."""
+    found = target.slots[slot].find()
+    maps = psutil.Process(found.pid).memory_maps() if found else []
+    return round(sum(one.rss for one in maps if one.path.startswith(str(folder.resolve()))) / 2**20, 1)
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from core import daemon
 from core.daemon import Daemon
 from core.errors import ConfigError, TargetError
 from core.params import Params
@@ -58,7 +57,9 @@ class LocalTarget:
             slots[slot] = one.state(process, self.gateway.active_requests(slot) if running else None)
             problems.append(one.problem(slots[slot]))
         if not running and self.gateway.settings.routes_file.exists():
-            problems.append("the gateway does not run: users reach nothing until it is started again")
+            problems.append(
+                "the gateway does not run, users reach nothing: start it with `python -m pipelines.gateway up`"
+            )
         return Observation(
             live=route.live,
             generation=route.generation or None,
@@ -173,9 +174,12 @@ def down(settings: Params, grace_s: float = 5.0) -> None:
     """End everything of the state folder, live or not: the gateway first, after its open requests. Repeatable."""
     target = connect(settings)
     target.gateway.stop(grace_s)
-    found = daemon.find_all(tags(settings))
-    for process in found:
-        process.end(grace_s)
+    for one in target.slots.values():
+        process, notes = one.find(), one.notes
+        if process:
+            process.end(grace_s)
+        if notes:  # so that nobody wonders why it ended
+            one.note(notes.model_copy(update={"stopping": process.identity if process else "ended"}))
 
 
 def tags(settings: Params) -> list[str]:

@@ -66,7 +66,8 @@ class Gateway:
     def start(self, timeout_s: float = START_S) -> Daemon:
         """Run Envoy, or find the one that runs. Its route is the last one that was given, or none (503).
 
-        Raises ConfigError when Envoy refuses the configuration, TargetError when it is not ready in time.
+        Raises ConfigError when Envoy refuses the configuration, or when the one that runs was started with other
+        ports; TargetError when it is not ready in time.
         """
         deadline_s = time.monotonic() + timeout_s
         with self.locked(timeout_s):
@@ -76,6 +77,11 @@ class Gateway:
                 self.validate()
                 self.settings.admin_socket.unlink(missing_ok=True)
                 found = daemon.spawn(self.tag, self._command(), self.settings.folder / "envoy.log")
+            elif self._differs():
+                raise ConfigError(
+                    f"the gateway of {self.settings.folder} runs with other settings: end it first "
+                    "(`python -m pipelines.gateway down`), or choose another folder"
+                )
         while not self.admin.ready():
             if not found.alive:
                 raise TargetError(f"Envoy ended by itself: {_tail(self.settings.folder / 'envoy.log')}")
@@ -217,10 +223,20 @@ class Gateway:
         files.write_text(self.settings.routes_file, json.dumps(render.routes(route), indent=1))
 
     def write(self) -> None:
-        files.write_text(self.settings.bootstrap_file, json.dumps(render.bootstrap(self.settings), indent=1))
-        files.write_text(self.settings.clusters_file, json.dumps(render.clusters(self.settings), indent=1))
+        """The files that Envoy starts with; the route stays the last one that was given."""
+        for path, content in self._fixed().items():
+            files.write_text(path, content)
         given = self._given()
         self._give(given if given else Route(1))
+
+    def _fixed(self) -> dict[Path, str]:
+        return {
+            self.settings.bootstrap_file: json.dumps(render.bootstrap(self.settings), indent=1),
+            self.settings.clusters_file: json.dumps(render.clusters(self.settings), indent=1),
+        }
+
+    def _differs(self) -> bool:
+        return any(not path.exists() or path.read_text() != content for path, content in self._fixed().items())
 
     def _command(self) -> list[str]:
         own = ["--disable-hot-restart", "--concurrency", str(self.settings.threads)]

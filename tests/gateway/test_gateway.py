@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.errors import TargetError
+from core.errors import ConfigError, TargetError
 from serving.gateway.gateway import Gateway
 from serving.gateway.settings import Route
 
@@ -84,6 +84,13 @@ def test_another_process_finds_the_same_envoy(gateway: Gateway) -> None:
     again.stop(0)
     assert gateway.process is None
     gateway.stop(0)  # repeated
+
+
+def test_other_ports_are_not_taken_for_the_same_gateway(gateway: Gateway) -> None:
+    other = Gateway(gateway.settings.model_copy(update={"port": gateway.settings.port - 1}))
+    with pytest.raises(ConfigError, match="other settings"):
+        other.start()
+    assert gateway.process is not None
 
 
 def test_a_killed_envoy_comes_back_with_the_route_it_had(gateway: Gateway) -> None:
