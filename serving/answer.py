@@ -37,6 +37,7 @@ class Answer:
     finish: str = ""
     completion_tokens: int = 0
     cached: bool = False
+    fresh: bool = False  # `Cache-Control: no-cache`: a rollout's questions must reach the engine
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """The answer's text as it comes (in one piece unless it streams). Raises ApiError or ClientGone."""
@@ -114,7 +115,7 @@ class Answer:
 
     async def _look_up(self) -> tuple[str | None, dict[str, Any] | None]:
         cache = self.service.cache
-        if cache is None or self.sampling.temperature > 0:
+        if cache is None or self.fresh or self.sampling.temperature > 0:
             return None, None
         key = cache.key(
             {

@@ -19,6 +19,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 GENERATION = ("/v1/chat/completions", "/v1/completions", "/predict")
 
 
+def wants_fresh(request: Request) -> bool:
+    """Whether the client refuses an answer from the cache (RFC 9111, section 5.2.1.4)."""
+    return "no-cache" in request.headers.get("cache-control", "").lower()
+
+
 def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRouter:
     """All routes; `limited` puts the rate limit around those that generate."""
     routes = APIRouter()
@@ -28,6 +33,7 @@ def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRout
         wish = wire.parse(wire.ChatWish, await body_of(request, service))
         prompt = chat_prompt(service, [message.model_dump() for message in wish.messages])
         answer = begin(service, wish, prompt, wish.max_completion_tokens or wish.max_tokens, split=True)
+        answer.fresh = wants_fresh(request)
         return await _openai(request, service, wish, answer, chat=True)
 
     async def completions(request: Request) -> Response:
@@ -36,6 +42,7 @@ def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRout
         prompt = service.words.encode(wish.prompt) if isinstance(wish.prompt, str) else wish.prompt
         service.words.check(prompt)
         answer = begin(service, wish, prompt, wish.max_tokens, split=False)
+        answer.fresh = wants_fresh(request)
         return await _openai(request, service, wish, answer, chat=False)
 
     async def predict(request: Request) -> Response:
@@ -43,6 +50,7 @@ def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRout
         wish = wire.parse(wire.PredictWish, await body_of(request, service))
         prompt = chat_prompt(service, [{"role": "user", "content": wish.text}])
         answer = begin(service, wish.model_copy(update={"stream": False}), prompt, wish.max_tokens, split=True)
+        answer.fresh = wants_fresh(request)
         request.scope["assay"]["answer"] = answer
 
         def write(piece: Piece) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from models.runtimes import echo
@@ -44,6 +45,8 @@ def test_a_repeated_request_is_answered_without_the_engine(
         assert "".join(part.content or "" for part in parts) == first["result"]
         assert steps(running) == before
         assert running.predict(TEXT, max_tokens=9).json()["cached"] is False
+        body, refuse = {"text": TEXT, "max_tokens": 8}, {"Cache-Control": "no-cache"}
+        assert httpx.post(f"{running.url}/predict", json=body, headers=refuse, timeout=30).json() == first
         for _ in range(2):  # random answers are not kept
             assert running.predict(TEXT, max_tokens=8, temperature=1).json()["cached"] is False
 
