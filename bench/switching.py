@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from bench.traffic import Asked
 from core.errors import TargetError
@@ -93,9 +96,30 @@ def first_on_new_ms(switches: Sequence[Switch], asked: Sequence[Asked]) -> list[
 
 
 def late(switches: Sequence[Switch], asked: Sequence[Asked]) -> list[Asked]:
-    """Requests that began after a confirmed switch, and before the next one, and were answered by another version."""
+    """Requests that began after a confirmed switch and were answered by another version.
+
+    One whose answer came after the next command to switch is left out: a client that was held up before it sent may
+    have sent it on either side. `outdated` has no such doubt.
+    """
     found = []
     for number, one in enumerate(switches):
         until = switches[number + 1].asked if number + 1 < len(switches) else float("inf")
-        found += [ask for ask in asked if one.confirmed < ask.began < until and ask.digest != one.digest]
+        found += [
+            ask for ask in asked if one.confirmed < ask.began and ask.first < until and ask.digest != one.digest
+        ]
+    return found
+
+
+def outdated(switches: Sequence[Switch], access_log: Path) -> list[str]:
+    """Lines of the gateway's log whose request came in after a confirmed switch and took an older route all the same.
+
+    The log is written once a second. Its times are cut to the millisecond: a line may seem too early, never late.
+    """
+    found = []
+    for text in access_log.read_text().splitlines():
+        line = json.loads(text)
+        began = datetime.fromisoformat(line["time"]).timestamp()
+        newest = max((one.generation for one in switches if one.confirmed < began), default=0)
+        if int(line["generation"]) < newest:
+            found.append(text)
     return found

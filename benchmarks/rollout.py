@@ -1,8 +1,9 @@
-"""The local rollout under load: `python -m benchmarks.rollout [loss] [cost] [memory] [--requests N] [--per-s R]`.
+"""The local rollout under load: `python -m benchmarks.rollout [part ...] [--requests N] [--per-s R]`.
 
 loss     rollouts and rollbacks, one after another, under steady keep-alive and streaming requests to echo slots:
          requests lost, and the time from the command to switch to the first answer of the new version
-cost     the same requests directly to a slot and through the gateway, in turn: what the gateway adds
+real     the same with two real variants, at a rate that generation bears (needs `dvc repro quantize`)
+cost     requests directly to a slot and through the gateway, in turn: what the gateway adds
 memory   one slot of a real variant against blue and green together (needs `dvc repro quantize`)
 
 The client, the gateway and the slots share this machine's cores. Writes benchmarks/results/rollout.json; the last
@@ -18,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,15 @@ from bench import machine, place, switching
 from bench.traffic import Plan, Traffic
 from core import cli, files, params, paths
 from core.errors import DataError, RuntimeFault
-from rollout.targets import SLOTS, Slot, local
+from rollout.targets import SLOTS, Slot, Version, local
 
 RESULT = Path("benchmarks/results/rollout.json")
-PARTS = ("loss", "cost", "memory")
+PARTS = ("loss", "real", "cost", "memory")
 STEP_MS = 5.0  # of the echo slots in `loss`: a stream lasts for 100 ms or more, so that every switch meets open ones
 REST_S = 2.0
+LOG_S = 1.5  # until the gateway has written the last line of its log
+REAL_PER_S = 5.0
+REAL_REQUESTS = 300
 PAIRS = 300  # requests each way, in one round of `cost`
 
 Figures = dict[str, Any]
@@ -44,7 +49,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--per-s", type=float, default=100.0)
     parser.add_argument("--rounds", type=int, default=20, help="of cost")
-    parser.add_argument("--variant", default="fp32", help="of memory")
+    parser.add_argument("--variant", default="fp32", help="of memory, and the first one of real")
+    parser.add_argument("--other-variant", default="int8-weight", help="the second one of real")
     parser.add_argument("--result", type=Path, default=RESULT)
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
@@ -55,7 +61,14 @@ def main() -> None:
         for part in given.parts or PARTS:
             with machine.Others() as others:
                 if part == "loss":
-                    found[part] = loss(folder, given.requests, given.per_s)
+                    versions = [place.version(folder / "loss", number, step_ms=STEP_MS) for number in (1, 2)]
+                    found[part] = loss(folder / "l", versions, Plan("", given.per_s), given.requests)
+                elif part == "real":
+                    versions = [
+                        _variant(name, 1 + at) for at, name in enumerate((given.variant, given.other_variant))
+                    ]
+                    plan = Plan("", REAL_PER_S, check=False)
+                    found[part] = loss(folder / "r", versions, plan, REAL_REQUESTS)
                 elif part == "cost":
                     found[part] = cost(folder, given.rounds)
                 else:
@@ -68,16 +81,17 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def loss(folder: Path, requests: int, per_s: float) -> Figures:
+def loss(state: Path, versions: Sequence[Version], plan: Plan, requests: int) -> Figures:
     """Requests lost in rollouts and rollbacks, and how soon users see the new version."""
-    versions = [place.version(folder / "loss", number, step_ms=STEP_MS) for number in (1, 2)]
-    with place.stack(folder / "l", serve={"max_queue": 1000}) as (settings, target):
+    with place.stack(state, serve={"max_queue": 1000}) as (settings, target):
         local.up(settings, versions[0])
-        traffic = Traffic(Plan(target.gateway.url, per_s=per_s)).start()
+        traffic = Traffic(replace(plan, url=target.gateway.url)).start()
         began_s = time.monotonic()
         switches = switching.back_and_forth(target, versions, lambda: len(traffic.asked) < requests, REST_S, 30)
         traffic.stop()
         took_s = time.monotonic() - began_s
+        time.sleep(LOG_S)
+        outdated = switching.outdated(switches, target.gateway.settings.access_log)
         counts = [target.gateway.counts(slot) for slot in ("blue", "green")]
     firsts = switching.first_on_new_ms(switches, traffic.asked)
     return {
@@ -86,6 +100,7 @@ def loss(folder: Path, requests: int, per_s: float) -> Figures:
         "streams": sum(one.stream for one in traffic.asked),
         "streams_cut": sum(one.stream for one in traffic.lost),
         "late": len(switching.late(switches, traffic.asked)),
+        "outdated_route": len(outdated),
         "why": sorted({str(one.lost) for one in traffic.lost})[:5],
         "per_s": round(len(traffic.asked) / took_s, 1),
         "switches": len(switches),
@@ -151,10 +166,8 @@ async def _in_turn(direct: str, through: str, rounds: int) -> list[tuple[list[fl
 
 def memory(folder: Path, variant: str) -> Figures:
     """Resident and proportional memory (pages that both map are halved) of the server processes, after answers."""
-    files_folder = paths.VARIANTS / variant
-    if not files_folder.is_dir():
-        raise DataError(f"{files_folder} not found: run `dvc repro quantize` first")
-    version = place.real(files_folder)
+    version = _variant(variant)
+    files_folder = version.folder
     with place.stack(folder / "m") as (settings, target):
         local.up(settings, version)
         _work(target.slots["blue"].url)
@@ -175,6 +188,13 @@ def memory(folder: Path, variant: str) -> Figures:
         "ratio": {kind: round(both[kind] / one[kind], 3) for kind in one},
         "gateway_rss_mib": round(gateway_mib, 1),
     }
+
+
+def _variant(name: str, number: int = 1) -> Version:
+    folder = paths.VARIANTS / name
+    if not folder.is_dir():
+        raise DataError(f"{folder} not found: run `dvc repro quantize` first")
+    return place.real(folder, number)
 
 
 def _work(url: str) -> None:

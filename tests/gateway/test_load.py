@@ -12,6 +12,7 @@ from bench import place, switching
 from bench.traffic import Plan, Traffic
 from rollout.targets import Version, local
 
+LOG_S = 1.5  # until the gateway has written the last line of its log
 STEP_MS = 5.0  # a stream of 20 tokens lasts for 100 ms or more: every switch meets open ones
 
 
@@ -31,10 +32,15 @@ def _rollouts(state: Path, versions: list[Version], per_s: float, requests: int,
             target, versions, lambda: len(traffic.asked) < requests, rest_s, grace_s=20
         )
         traffic.stop()
+        time.sleep(LOG_S)
+        log = target.gateway.settings.access_log
+        outdated, logged = switching.outdated(switches, log), len(log.read_text().splitlines())
         counts = [target.gateway.counts(slot) for slot in ("blue", "green")]
     assert not traffic.lost, f"{len(traffic.lost)} of {len(traffic.asked)} lost, first {traffic.lost[:3]}"
     assert len(traffic.asked) >= requests
     assert not (late := switching.late(switches, traffic.asked)), f"{len(late)} late, first {late[:3]}"
+    assert not outdated, f"{len(outdated)} requests took a route that was replaced before they came: {outdated[:3]}"
+    assert logged == len(traffic.asked)
     assert len(switching.first_on_new_ms(switches, traffic.asked)) == len(switches), "each switch was seen by users"
     assert sum(one.stream for one in traffic.asked) > 0.4 * len(traffic.asked)
     assert sum(count.users for count in counts) == len(traffic.asked)
@@ -53,8 +59,9 @@ def test_what_is_lost_is_counted(tmp_path: Path, streaming_versions: list[Versio
     """The measure itself: a slot that is killed costs requests and streams, and users and gateway both say so."""
     with place.stack(tmp_path) as (settings, target):
         local.up(settings, streaming_versions[0])
-        traffic = Traffic(Plan(target.gateway.url, per_s=40)).start()
-        while not traffic.asked:
+        long = Plan(target.gateway.url, per_s=40, streaming=1.0, words=60, max_tokens=200)  # a second each
+        traffic = Traffic(long).start()
+        while len(traffic.asked) < 20:
             time.sleep(0.05)
         process = target.slots["blue"].find()
         assert process is not None
