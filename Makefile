@@ -33,7 +33,7 @@ repro: setup  ## run the main job: every stage that changed, ending in a verdict
 
 test: setup  ## the tests (minutes); what is marked slow has its own command
 	@ci/system-packages
-	$(BIN)/python -m pytest -m "not slow" -n 2 || \
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile || \
 	  { echo "what failed beside other tests must pass alone:"; $(BIN)/python -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
 
 test-slow: setup  ## large models and soak (tens of minutes)

@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("bench", "core", "data", "drift", "models", "pipelines", "report", "stages")
 SMALL: dict[str, dict[str, Any]] = {
     "data": {"train_items": 100, "evaluation_items": 60, "benchmark_items": 4},
-    "generation": {"max_tokens": 24},
+    "generation": {"max_tokens": 200},
     "calibrate": {"prefill_items": 8, "decode_items": 4, "decode_steps": 4, "batch": 4, "sample_rows": 64},
-    "evaluate": {"chunk_items": 30, "batch": 30, "teacher_forced_items": 8, "margin_points": 10.0},
-    "benchmark": {"batches": [1, 4], "output_tokens": 8, "rounds": 3},
+    "evaluate": {"chunk_items": 30, "batch": 30, "teacher_forced_items": 8, "margin_points": 20.0},
+    "benchmark": {"batches": [1, 4], "output_tokens": 8, "rounds": 5},
     "select": {"slo": {"ttft_p95_ms": 60_000, "itl_p95_ms": 60_000}},
 }
 RECIPES = ("fp32", "int8-static")
@@ -36,7 +36,7 @@ def _project(folder: Path, model: Path) -> Path:
     for section, values in SMALL.items():
         wanted[section] |= values
     wanted["model"] |= {"source": str(model)}
-    wanted["recipes"] = {name: wanted["recipes"][name] for name in RECIPES}
+    wanted["recipes"] = {name: wanted["recipes"][name] | {"margin_points": 20.0} for name in RECIPES}
     (folder / "params.yaml").write_text(yaml.safe_dump(wanted))
     _run(folder, "-m", "dvc", "init", "--no-scm", "-q")
     return folder
@@ -50,6 +50,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_repro_ends_in_a_registered_version(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ def test_what_a_caretaker_has_in_hand_ends_with_its_owner(
     code = "\n".join(
         [
             "from core import caretaker",
+            "signal.signal(signal.SIGINT, signal.default_int_handler)",  # a background shell has it ignored
             "with caretaker.of(local.tags(settings)):",
             f"    version = Version('assay', 1, {versions[0].digest!r}, Path({str(versions[0].folder)!r}))",
             "    target.start('blue', version)",
