@@ -50,8 +50,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_repro_ends_in_a_registered_version(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     folder = _project(tmp_path / "project", request.getfixturevalue(f"tiny_{family}"))
