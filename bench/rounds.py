@@ -34,18 +34,22 @@ def interleave(
     samples: list[list[Sample]] = [[] for _ in sides]
     for index in progress.track(range(rounds), f"batch {batch}", unit="round"):
         requests = list(islice(taken, batch))
-        for turn in range(len(sides)):
-            position = (index + turn) % len(sides)
+        for position in _order(index, len(sides)):
             samples[position].append(sides[position].generate(requests, output_tokens))
     return samples
 
 
 def first_tokens(sides: Sequence[Side], prompts: Prompts, batch: int) -> list[list[Sample]]:
-    """FIRST_TOKENS requests of two tokens to each side, in turn: more samples of the time to first token."""
+    """FIRST_TOKENS requests of two tokens to each side, in turning order: more samples of the time to first token."""
     taken = cycle(prompts)
     samples: list[list[Sample]] = [[] for _ in sides]
-    for _ in range(FIRST_TOKENS):
+    for index in range(FIRST_TOKENS):
         requests = list(islice(taken, batch))
-        for side, own in zip(sides, samples, strict=True):
-            own.append(side.generate(requests, 2))
+        for position in _order(index, len(sides)):
+            samples[position].append(sides[position].generate(requests, 2))
     return samples
+
+
+def _order(index: int, sides: int) -> list[int]:
+    """Sides 0, 1, 2 … in round 0, 1, 2, … 0 in round 1, and so on."""
+    return [(index + turn) % sides for turn in range(sides)]

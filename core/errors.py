@@ -20,6 +20,11 @@ A message says what was wrong, where, and what to do. Command lines print it as 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class AssayError(Exception):
     """Base of everything Assay raises on purpose."""
@@ -77,3 +82,8 @@ class TargetError(RolloutError):
 
 class NoVariantPassed(AssayError):  # noqa: N818 - an outcome, named as the field would say it
     exit_code = 3
+
+
+def wrong_fields(error: ValidationError) -> str:
+    """Every problem that pydantic found, as `key: what is wrong`, for one line of a message."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())

@@ -9,7 +9,7 @@ from random import Random
 from pydantic import BaseModel, ValidationError
 
 from core import plugins
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, wrong_fields
 from core.params import DataParams, SuiteParams
 from core.records import Item
 
@@ -32,8 +32,7 @@ def options(data: DataParams) -> dict[str, BaseModel]:
         try:
             checked[key] = plugins.load("data.suites", suite.kind).Options.model_validate(suite.options)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise ConfigError(f"params.yaml: data.suites.{key}.options: {problems}") from error
+            raise ConfigError(f"params.yaml: data.suites.{key}.options: {wrong_fields(error)}") from error
     return checked
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from core.errors import ConfigError
+from core.errors import ConfigError, wrong_fields
 
 ENVIRONMENT = {
     "ASSAY_API_KEYS_FILE": "api_keys_file",
@@ -56,5 +56,4 @@ def make(arguments: Mapping[str, Any], environment: Mapping[str, str] = os.envir
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigError(f"server settings: {problems}") from error
+        raise ConfigError(f"server settings: {wrong_fields(error)}") from error

@@ -12,7 +12,7 @@ import argparse
 from pydantic import ValidationError
 
 from core import cli, files, params, paths, plugins
-from core.errors import ConfigError
+from core.errors import ConfigError, wrong_fields
 from core.progress import say
 from models import manifest
 from models.quantizers import Context
@@ -28,8 +28,7 @@ def main() -> None:
     try:
         options = quantizer.Options.model_validate(recipe.options)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigError(f"params.yaml: recipes.{name}.options: {problems}") from error
+        raise ConfigError(f"params.yaml: recipes.{name}.options: {wrong_fields(error)}") from error
     context = Context(
         model_folder=paths.MODEL,
         export_folder=paths.EXPORT,

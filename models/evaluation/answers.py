@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from core import files
-from core.progress import say, track
+from core.progress import track
 from data.items import Prepared
+from models.evaluation import kept
 from models.evaluation.systems import System
 from models.runtimes import Generation
 
@@ -54,11 +54,11 @@ class Answers:
         size = self.decoding.chunk_items
         rows = self.rows[number * size : (number + 1) * size]
         path = self.folder / f"chunk-{number:05d}.parquet"
-        kept = _read(path, rows)
-        if kept is None:
-            kept = self._make(rows, f"{self.system.label} {number + 1}")
-            _write(path, rows, kept)
-        return kept
+        answers = _read(path, rows)
+        if answers is None:
+            answers = self._make(rows, f"{self.system.label} {number + 1}")
+            _write(path, rows, answers)
+        return answers
 
     def _make(self, rows: Sequence[Prepared], label: str) -> list[Generation]:
         """Prompts of like length share a batch (less padding); the answers come back in the order of `rows`."""
@@ -74,17 +74,8 @@ class Answers:
 
 
 def _read(path: Path, rows: Sequence[Prepared]) -> list[Generation] | None:
-    if not path.exists():
-        return None
-    try:
-        kept = pq.read_table(path).cast(SCHEMA).to_pylist()
-    except (ValueError, OSError, pa.ArrowException) as error:
-        say(f"{path} cannot be read and is made again: {error}")
-        return None
-    if [record["item_id"] for record in kept] != [row.item.id for row in rows]:
-        say(f"{path} holds other items and is made again")
-        return None
-    return [Generation(tuple(record["token_ids"]), record["finished"]) for record in kept]
+    found = kept.read(path, SCHEMA, [row.item.id for row in rows])
+    return None if found is None else [Generation(tuple(row["token_ids"]), row["finished"]) for row in found]
 
 
 def _write(path: Path, rows: Sequence[Prepared], answers: Sequence[Generation]) -> None:
@@ -92,5 +83,4 @@ def _write(path: Path, rows: Sequence[Prepared], answers: Sequence[Generation]) 
         {"item_id": row.item.id, "token_ids": list(answer.token_ids), "finished": answer.finished}
         for row, answer in zip(rows, answers, strict=True)
     ]
-    with files.atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), temporary)
+    kept.write(path, SCHEMA, records)

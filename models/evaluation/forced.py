@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from core import files
 from core.errors import RuntimeFault
-from core.progress import say, track
+from core.progress import track
 from data.items import Prepared
 from drift import divergence
 from drift.divergence import TokenScores
+from models.evaluation import kept
 from models.evaluation.systems import System
 from models.runtimes import Generation
 
@@ -49,11 +48,12 @@ def compare(
     for start in track(starts, "teacher forcing", total=len(starts), unit="batch"):
         part = spoken[start : start + size]
         path = folder / f"forced-{start:06d}-{len(part)}.parquet"
-        kept = _read(path, [row.item.id for row, _ in part])
-        if kept is None:
-            kept = _score(reference, variant, part)
-            _write(path, [row.item.id for row, _ in part], kept)
-        scores.extend(kept)
+        ids = [row.item.id for row, _ in part]
+        made = _read(path, ids)
+        if made is None:
+            made = _score(reference, variant, part)
+            _write(path, ids, made)
+        scores.extend(made)
     return scores
 
 
@@ -72,16 +72,10 @@ def _score(reference: System, variant: System, part: Sequence[tuple[Prepared, Ge
 
 
 def _read(path: Path, ids: list[str]) -> list[TokenScores] | None:
-    if not path.exists():
+    found = kept.read(path, SCHEMA, ids)
+    if found is None:
         return None
-    try:
-        kept = pq.read_table(path).cast(SCHEMA).to_pylist()
-    except (ValueError, OSError, pa.ArrowException) as error:
-        say(f"{path} cannot be read and is made again: {error}")
-        return None
-    if [record["item_id"] for record in kept] != ids:
-        return None
-    return [TokenScores(*(np.array(record[name], dtype=np.float64) for name in FIELDS)) for record in kept]
+    return [TokenScores(*(np.array(row[name], dtype=np.float64) for name in FIELDS)) for row in found]
 
 
 def _write(path: Path, ids: list[str], scores: Sequence[TokenScores]) -> None:
@@ -89,5 +83,4 @@ def _write(path: Path, ids: list[str], scores: Sequence[TokenScores]) -> None:
         {"item_id": name} | {field: getattr(score, field).tolist() for field in FIELDS}
         for name, score in zip(ids, scores, strict=True)
     ]
-    with files.atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), temporary)
+    kept.write(path, SCHEMA, records)

@@ -19,6 +19,8 @@ from models.export import fused
 from models.graph import Graph
 from models.quantizers import Context, _embedding
 
+TALKATIVE = ("neural_compressor", "onnxruntime.quantization.matmul_nbits_quantizer")
+
 
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -63,14 +65,16 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The library logs a line for every matrix, and k-quant draws its own bar on stdout."""
-    logger = logging.getLogger("neural_compressor")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _algorithm(options: Options) -> Any:
