@@ -23,10 +23,11 @@ RESULT = Path("benchmarks/results/cpu.json")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="of every side (default: machine.threads in params.yaml)")
     parser.add_argument("--result", type=Path, default=RESULT)
     arguments = parser.parse_args()
     settings = params.load()
-    threads = settings.machine.threads
+    threads = arguments.threads or settings.machine.threads
     specs = [hugging_face(dtype, paths.MODEL, threads) for dtype in baseline.DTYPES]
     not_here: dict[str, str] = {}
     for name, recipe in settings.recipes.items():
@@ -48,7 +49,7 @@ def main() -> None:
         settings.benchmark.batches,
         settings.benchmark.output_tokens,
         arguments.rounds,
-        command=f"python -m benchmarks.cpu --rounds {arguments.rounds}",
+        command=f"python -m benchmarks.cpu --rounds {arguments.rounds} --threads {threads}",
         model=settings.model.source,
         not_measured_here=not_here,
     )

@@ -1,7 +1,7 @@
 """Speed on a random model of Qwen2.5-0.5B's shape (`make bench-large`): `python -m benchmarks.large [--rounds N]`.
 
-fp32, int8-weight and int4-weight on onnxruntime-genai against Hugging Face generate in fp32 and in bf16, all
-interleaved in one run: 128 tokens in, 128 out, batch 1. The first run makes the model and its variants (minutes).
+fp32, int8-weight, int4-weight and int8-static on onnxruntime-genai against Hugging Face generate in fp32 and in bf16,
+all interleaved in one run: 128 tokens in, 128 out, batch 1. The first run makes the model and its variants (minutes).
 Writes benchmarks/results/large-cpu.json; the last line is one JSON object.
 """
 
@@ -43,7 +43,7 @@ def main() -> None:
     ]
     run = together.measure(
         specs,
-        list(TARGETS),
+        [*TARGETS, "fp32"],
         prompts,
         arguments.batches,
         OUTPUT_TOKENS,

@@ -1,12 +1,13 @@
 """A random model of Qwen2.5-0.5B's shape and its variants, made by the same export and quantizers as a real one's.
 
 Speed does not depend on what the weights say. Embeddings are untied: the head is a matmul of its own, as in the
-DeepSeek-R1 distills. Kept under .cache/assay/large (about 10 GB) until that folder is deleted.
+DeepSeek-R1 distills. Kept under .cache/assay/large (about 11 GB) until that folder is deleted.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import random
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,8 +17,10 @@ import psutil
 
 from core import files, paths, plugins, progress
 from core.errors import ResourceError
-from core.params import Recipe
-from models import manifest
+from core.params import CalibrateParams, Recipe
+from core.records import Item
+from data.items import Prepared
+from models import calibration, calibration_run, manifest
 from models.export import fused
 from models.quantizers import Context
 
@@ -38,9 +41,12 @@ RECIPES = {
     "fp32": Recipe(quantizer="none"),
     "int8-weight": Recipe(quantizer="weight_only", options={"bits": 8, "block_size": 32}),
     "int4-weight": Recipe(quantizer="weight_only", options={"bits": 4, "block_size": 32}),
+    "int8-static": Recipe(quantizer="static_int8", options={"keep_float": 0.0}),
 }
-DISK_BYTES = 11 * 2**30
-MEMORY_BYTES = 11 * 2**30  # all five sides loaded at once
+CALIBRATION = CalibrateParams(prefill_items=4, decode_items=2, decode_steps=8, batch=2, sample_rows=128)
+CALIBRATION_TOKENS = 64
+DISK_BYTES = 12 * 2**30
+MEMORY_BYTES = 12 * 2**30  # all six sides loaded at once
 
 
 def prepare(threads: int) -> tuple[Path, dict[str, Path]]:
@@ -51,7 +57,7 @@ def prepare(threads: int) -> tuple[Path, dict[str, Path]]:
     model, export = FOLDER / "model", FOLDER / "export"
     variants = {name: FOLDER / "variants" / name for name in RECIPES}
     if psutil.virtual_memory().available < MEMORY_BYTES:
-        raise ResourceError(f"five sides of a 0.6 B model take {MEMORY_BYTES / 2**30:.0f} GiB of free memory")
+        raise ResourceError(f"six sides of a 0.6 B model take {MEMORY_BYTES / 2**30:.0f} GiB of free memory")
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not all(folder.exists() for folder in variants.values()) and shutil.disk_usage(FOLDER).free < DISK_BYTES:
         raise ResourceError(
@@ -59,6 +65,7 @@ def prepare(threads: int) -> tuple[Path, dict[str, Path]]:
         )
     _once(model, make_model, model)
     _once(export, _export, model, export, threads)
+    _once(FOLDER / "calibration", _calibrate, model, FOLDER / "calibration", threads)
     for name, folder in variants.items():
         _once(folder, _quantize, name, model, export, folder, threads)
     return model, variants
@@ -86,11 +93,26 @@ def _export(model: Path, export: Path, threads: int) -> None:
         fused.export(model, target / "fused", threads)
 
 
+def _calibrate(model: Path, folder: Path, threads: int) -> None:
+    """Random tokens: they give every scale a value, and speed does not depend on which."""
+    source = random.Random(0)
+    rows = [
+        Prepared(
+            item=Item(id=str(number), suite="random", kind="problems", task="random", question="-", answer="-"),
+            prompt_ids=tuple(source.randrange(3, VOCABULARY) for _ in range(CALIBRATION_TOKENS)),
+            target_ids=(),
+        )
+        for number in range(CALIBRATION.prefill_items)
+    ]
+    tensors = calibration_run.run(model, rows, CALIBRATION, threads, 0, FOLDER / "calibration.partial.safetensors")
+    with files.atomic_folder(folder) as target:
+        calibration.save(target / calibration.FILE, tensors)
+
+
 def _quantize(name: str, model: Path, export: Path, folder: Path, threads: int) -> None:
     recipe = RECIPES[name]
     quantizer = plugins.load("models.quantizers", recipe.quantizer)
-    nothing = FOLDER / "none"  # weight-only recipes read neither calibration nor data
-    context = Context(model, export, nothing, nothing, threads, seed=0)
+    context = Context(model, export, FOLDER / "calibration", FOLDER / "none", threads, seed=0)  # none reads data
     with files.atomic_folder(folder) as target:
         facts = quantizer.quantize(context, quantizer.Options(**recipe.options), target)
         manifest.write(target, variant=name, recipe=recipe, model_folder=model, facts=facts)
