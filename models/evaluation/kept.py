@@ -18,7 +18,7 @@ def read(path: Path, schema: pa.Schema, item_ids: Sequence[str]) -> list[dict[st
     if not path.exists():
         return None
     try:
-        rows = pq.read_table(path).cast(schema).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(path).cast(schema).to_pylist()
     except (ValueError, OSError, pa.ArrowException) as error:
         say(f"{path} cannot be read and is made again: {error}")
         return None
