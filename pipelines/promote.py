@@ -5,12 +5,14 @@
     python -m pipelines.promote --until AwaitingApproval     start the preview and analyse it, then leave
     python -m pipelines.promote --resume --yes        go on with the unfinished rollout, and approve it
 
-Ends with 0 when the version is live and champion, 4 Aborted, 5 RolledBack, 6 Halted. --resume also follows a kill.
+Ends with 0 when the version is live and champion, also when it was so before, so that it is safe to call twice; 4
+Aborted, 5 RolledBack, 6 Halted. --resume also follows a kill. With --digest, neither touches another version.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,7 +20,7 @@ from core import cli
 from core.errors import RolloutError
 from core.progress import say
 from rollout import hand, planning
-from rollout.desk import Desk, arguments, open_desk
+from rollout.desk import EXIT_CODES, Desk, arguments, open_desk
 from rollout.record import Rollout
 from rollout.registry import APPROVED, CHAMPION
 from rollout.states import State
@@ -35,7 +37,11 @@ def main(argv: Sequence[str] | None = None, opened: Callable[[argparse.Namespace
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished rollout")
     options = parser.parse_args(argv)
     desk = opened(options)
-    rollout = _unfinished(desk) if options.resume else _new(desk, options)
+    try:
+        rollout = _unfinished(desk, options) if options.resume else _new(desk, options)
+    except planning.AlreadyLiveError as nothing:
+        desk.say(json.dumps({"state": State.SUCCEEDED, "why": str(nothing)}) if options.json else str(nothing))
+        return EXIT_CODES[State.SUCCEEDED]
     if options.yes and not rollout.finished:
         desk.record.ask(rollout, "approve", desk.who, options.why or "--yes", time.time())
     return desk.finish(rollout, options.until)
@@ -60,10 +66,19 @@ def _new(desk: Desk, options: argparse.Namespace) -> Rollout:
     return desk.record.create(desk.environment, plan, desk.who, why, time.time())
 
 
-def _unfinished(desk: Desk) -> Rollout:
+def _unfinished(desk: Desk, options: argparse.Namespace) -> Rollout:
     rollout = desk.record.unfinished(desk.environment)
     if rollout is None:
+        if options.digest and (known := desk.registry.by_digest(options.digest)) is not None:
+            name, champion = desk.settings.model.name, desk.registry.alias(CHAMPION)
+            planning.refuse_live(name, known, desk.target.observe(), champion)
         raise RolloutError(f"nothing to resume: no rollout is unfinished in {desk.environment}")
+    version = rollout.plan.version
+    if options.digest and version.digest != options.digest:
+        raise RolloutError(
+            f"rollout {rollout.id} under way is for version {version.model_version} ({version.digest[:12]}), not for "
+            f"{options.digest[:12]}: it is left alone"
+        )
     return rollout
 
 

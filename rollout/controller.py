@@ -6,17 +6,15 @@ or rolls back; a lock file, which the kernel frees with the process, keeps two o
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from core.errors import AssayError, RegistryError, RolloutError, TargetError
 from core.params import Params
 from core.records import Verdict
-from rollout import analysis, effects, hand, machine, questions
+from rollout import analysis, effects, hand, locks, machine, questions
 from rollout.condition import Condition
 from rollout.effects import World
 from rollout.notes import Notes
@@ -188,12 +186,9 @@ class Controller:
 
     @contextmanager
     def _only_one(self, rollout: Rollout) -> Iterator[None]:
-        path = Path(f"{self._record.path}.{rollout.environment}.lock")
-        with path.open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+        with locks.taken(locks.controller(self._record, rollout.environment)) as mine:
+            if not mine:
                 raise RolloutError(
                     f"another process carries out {rollout.id} already: watch it with `python -m pipelines.status`"
-                ) from None
+                )
             yield

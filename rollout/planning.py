@@ -5,14 +5,18 @@ from __future__ import annotations
 from core.errors import RegistryError, RolloutError
 from rollout.registry import CHAMPION, PREVIOUS, Registered, Registry
 from rollout.states import Kind, Plan
-from rollout.targets import Target, Version, other
+from rollout.targets import Observation, Target, Version, other
+
+
+class AlreadyLiveError(RolloutError):
+    """The version is live and champion: there is nothing to do. A second pipeline for one approval ends here."""
 
 
 def promote(model_name: str, number: int, registry: Registry, target: Target, override: str | None = None) -> Plan:
     """Plan for version `number`: to the slot beside the live one, or `adopt` when it is live but not champion.
 
-    Raises RolloutError when it is live and champion, when its evidence is no pass and `override` (a reason) is None,
-    or when the live slot serves what the registry does not know.
+    Raises AlreadyLiveError when it is live and champion, RolloutError when its evidence is no pass and `override`
+    (a reason) is None, or when the live slot serves what the registry does not know.
     """
     wanted = registry.version(number)
     if wanted.evidence != "pass" and not override:
@@ -31,6 +35,12 @@ def rollback(model_name: str, registry: Registry, target: Target) -> Plan:
     return _plan("rollback", model_name, registry.version(number), registry, target, None)
 
 
+def refuse_live(model_name: str, wanted: Registered, seen: Observation, champion: int | None) -> None:
+    """Raises AlreadyLiveError when `wanted` is live and champion."""
+    if seen.live and seen.slots[seen.live].digest == wanted.digest and champion == wanted.number:
+        raise AlreadyLiveError(f"version {wanted.number} of {model_name} is live and champion already")
+
+
 def _plan(
     kind: Kind, model_name: str, wanted: Registered, registry: Registry, target: Target, override: str | None
 ) -> Plan:
@@ -41,8 +51,7 @@ def _plan(
     live = seen.slots[seen.live] if seen.live else None
     was: Registered | None = None
     if live and live.digest == wanted.digest and seen.live:
-        if champion == wanted.number:
-            raise RolloutError(f"version {wanted.number} of {model_name} is live and champion already")
+        refuse_live(model_name, wanted, seen, champion)
         was = registry.version(champion) if champion is not None else None
         kind, slot = "adopt", seen.live
     else:

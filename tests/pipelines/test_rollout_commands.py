@@ -88,6 +88,27 @@ def test_a_preview_job_leaves_and_a_manual_job_goes_on(terminal: Terminal) -> No
     assert any("the figures are good" in line["why"] for line in lines)
 
 
+def test_a_second_pipeline_for_one_approval_does_nothing(terminal: Terminal) -> None:
+    digest = terminal.stage.digest(2)
+    terminal.stage.settings = settings(timeouts={"approval_s": 30})
+    terminal.run(promote.main, "--version", "2", "--digest", digest, "--until", "AwaitingApproval")
+    with pytest.raises(RolloutError, match="is unfinished in production"):
+        terminal.run(promote.main, "--version", "2", "--digest", digest, "--until", "AwaitingApproval")
+    with pytest.raises(RolloutError, match="it is left alone"):
+        terminal.run(promote.main, "--resume", "--yes", "--digest", terminal.stage.digest(1))
+    assert terminal.run(promote.main, "--resume", "--yes", "--digest", digest)[0] == 0
+    events = len(terminal.stage.record.events())
+    for again in (["--version", "2", "--until", "AwaitingApproval"], ["--resume", "--yes"]):
+        code, lines = terminal.run(promote.main, *again, "--digest", digest)
+        assert (code, lines) == (
+            0,
+            [{"state": "Succeeded", "why": "version 2 of assay is live and champion already"}],
+        )
+    assert len(terminal.stage.record.events()) == events
+    with pytest.raises(RolloutError, match="nothing to resume"):
+        terminal.run(promote.main, "--resume", "--yes", "--digest", terminal.stage.digest(1))
+
+
 def test_rollback_ends_what_another_process_carries_out(terminal: Terminal) -> None:
     terminal.stage.settings = settings(timeouts={"approval_s": 30})
     ended: list[Any] = []

@@ -1,0 +1,34 @@
+"""Locks between processes of one machine. The kernel frees the lock of a process that is killed."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rollout.record import RolloutRecord
+
+
+@contextmanager
+def taken(path: Path) -> Iterator[bool]:
+    """Yield whether the lock is ours, which is decided at once; given back at the end of the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def controller(record: RolloutRecord, environment: str) -> Path:
+    """Held by the process that carries out the environment's rollout."""
+    return Path(f"{record.path}.{environment}.lock")
+
+
+def in_hand(record: RolloutRecord, environment: str) -> bool:
+    """Whether a living process carries out the environment's rollout."""
+    with taken(controller(record, environment)) as free:
+        return not free
