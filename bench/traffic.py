@@ -22,7 +22,10 @@ REQUEST_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """`streaming` is the share of requests that stream; `words` is about the number of tokens of an answer."""
+    """`streaming` is the share of requests that stream; `words` is about the number of tokens of an answer.
+
+    `questions` are asked in turn, instead of numbers to repeat.
+    """
 
     url: str
     per_s: float = 100.0
@@ -32,6 +35,7 @@ class Plan:
     max_tokens: int = 64
     connections: int = 64  # kept alive
     check: bool = True
+    questions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class Traffic:
         plan = self.plan
         stream = int(number * plan.streaming) != int((number + 1) * plan.streaming)
         text = f"{number} " + " ".join(str(number + add) for add in range(max(0, plan.words // 2 - 1)))
+        if plan.questions:
+            text = plan.questions[number % len(plan.questions)]
         body = {
             "model": "assay",
             "messages": [{"role": "user", "content": text.strip()}],

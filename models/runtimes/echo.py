@@ -42,6 +42,14 @@ class Behaviour(BaseModel):
     after_s: float = Field(default=0.0, ge=0, description="since the engine was loaded")
     after_file: str | None = Field(default=None, description="faults begin when this file exists")
 
+    def begun(self, requests: int, seconds: float) -> bool:
+        """Whether faults have begun, after so many requests and so long."""
+        return (
+            requests >= self.after_requests
+            and seconds >= self.after_s
+            and (self.after_file is None or Path(self.after_file).exists())
+        )
+
 
 def load(folder: Path, threads: int) -> Runtime:
     """The runtime contract; `threads` does not matter."""
@@ -198,9 +206,4 @@ class EchoEngine:
         return Event(handle, token)
 
     def _faulty(self, handle: int) -> bool:
-        rules = self._behaviour
-        return (
-            handle >= rules.after_requests
-            and time.monotonic() - self._started_s >= rules.after_s
-            and (rules.after_file is None or Path(rules.after_file).exists())
-        )
+        return self._behaviour.begun(handle, time.monotonic() - self._started_s)

@@ -1,0 +1,85 @@
+"""Where a demo runs: one scratch folder with its own params.yaml, free ports, and the tags of all its processes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import place
+from core import files
+from core.params import Params, RolloutTimeouts
+from rollout.targets import local
+
+ROOT = Path(__file__).parents[1]
+TIMEOUTS = RolloutTimeouts(
+    call_s=10, answer_s=20, verify_s=60, ready_s=90, approval_s=60, switch_s=20, drain_s=20, finish_s=60
+)
+# Short windows, and latency limits for a machine whose cores also serve users, MLflow and the controller.
+PHASE: dict[str, Any] = {"interval_s": 1.5, "count": 3, "min_requests": 4, "suite_items": 6}
+CALM = {
+    "before": {
+        "ttft": "ttft_p95_ms <= max(3 * baseline_ttft_p95_ms, 2000)",
+        "itl": "itl_p95_ms <= max(3 * baseline_itl_p95_ms, 500)",
+    },
+    "after": {"ttft": "ttft_p95_ms <= 3000", "itl": "itl_p95_ms <= 500"},
+}
+FOREIGN = ("ASSAY_", "MLFLOW_", "REDIS_URL", "CI_", "GITLAB_")  # a user's own settings are not the demo's
+
+
+@dataclass(frozen=True)
+class Place:
+    """One demo's folder and ports; every process that it may start is in `tags`."""
+
+    folder: Path
+    settings: Params
+    mlflow_port: int
+    relay_port: int
+    gitlab_port: int
+
+    @property
+    def mlflow(self) -> str:
+        """Address of MLflow's API and UI."""
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def tags(self) -> list[str]:
+        """For core.caretaker."""
+        return [*local.tags(self.settings), *(self.tag(name) for name in ("mlflow", "relay", "pipeline"))]
+
+    def tag(self, name: str) -> str:
+        return f"demo {self.folder} {name}"
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+
+def make(folder: Path) -> Place:
+    """Write `folder`/params.yaml, which the rollout commands read when they run there."""
+    own = place.settings(folder / "s", TIMEOUTS)
+    phases = {
+        side: getattr(own.rollout, side).model_copy(
+            update=PHASE | {"success_condition": getattr(own.rollout, side).success_condition | CALM[side]}
+        )
+        for side in ("before", "after")
+    }
+    changed = {"environment": "demo", "target": "local", "record": folder / "rollout.db", "poll_s": 0.2}
+    settings = own.model_copy(update={"rollout": own.rollout.model_copy(update=phases | changed)})
+    files.write_text(folder / "params.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+    return Place(folder, settings, *place.free_ports(3))
+
+
+def environment(where: Place) -> None:
+    """Set this process's environment, which every process of the demo inherits."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+    os.environ |= {
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": where.mlflow,
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }

@@ -1,0 +1,129 @@
+"""The order of things: an approval that succeeds, one that is rolled back, and what it all came to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import RolloutError
+from demo.pipeline import Job, Runner
+from demo.versions import Entry, approve
+from demo.watch import Watch, state_of
+from rollout.chain import Event
+from rollout.states import TERMINAL, State
+
+LOOK_S = 0.2
+PAUSE_S = 3.0  # so that a person sees the idle state before the next approval
+SEEN_S = 1.5  # a job's last event has been seen by then
+END_S = 240.0  # of one rollout; its own deadlines come sooner
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Story:
+    """`entries`: champion, good, bad. With `auto` nobody has to click. `at` is where the UI shows the versions."""
+
+    entries: list[Entry]
+    watch: Watch
+    runner: Runner
+    say: Say
+    at: str
+    auto: bool
+
+    def tell(self) -> None:
+        """To its end. Raises RolloutError when a pipeline fails, or nothing comes of it in time (with `auto`)."""
+        _, good, bad = self.entries
+        self.say(f"version 1, {self.entries[0].name}, is live; users ask all the time")
+        self._pause()
+        if self.auto:
+            self._approve(good)
+        else:
+            self.say(f"open {self.at}, choose version 2 ({good.name}) and add the alias `approved`")
+        self._until_end(good)
+        if self.watch.ended(bad) is None:
+            self.say(f"next, version 3 gets approved: it is {bad.what}")
+            self._pause()
+            self._approve(bad)
+            self._until_end(bad)
+
+    def _approve(self, entry: Entry) -> None:
+        self.say(f"alias `approved` is set on version {entry.version.model_version}: {entry.name}, {entry.what}")
+        approve(entry)
+
+    def _pause(self) -> None:
+        if not self.auto:
+            time.sleep(PAUSE_S)
+
+    def _until_end(self, entry: Entry) -> None:
+        number = entry.version.model_version
+        deadline_s = time.monotonic() + END_S
+        told, idle_s = 0, 0.0
+        while (ended := self.watch.ended(entry)) is None:
+            job = self.runner.jobs[-1] if self.runner.jobs else None
+            idle_s = idle_s + LOOK_S if job and not job.running else 0.0
+            if job and job.number > told and idle_s > SEEN_S:
+                told = job.number
+                if self._failed(job, entry):
+                    self.say(f"the pipeline for version {job.version} failed: {self.runner.last_words()}")
+            if self.auto and time.monotonic() > deadline_s:
+                raise RolloutError(f"version {number} is not rolled out after {END_S:.0f} s: see the pipeline's log")
+            time.sleep(LOOK_S)
+        self.say(f"version {number} ended {state_of(ended)}: {ended.why}")
+
+    def _failed(self, job: Job, entry: Entry) -> bool:
+        """A job that ended without a rollout: refused, or broken."""
+        if any(event.model_version == job.version and event.at > job.approved_at for event in self.watch.moves):
+            return False
+        if self.auto and job.version == entry.version.model_version:
+            raise RolloutError(f"the pipeline for version {job.version} failed: {self.runner.last_words()}")
+        return True
+
+    def figures(self) -> dict[str, Any]:
+        """What the last line says."""
+        ended = [event for event in self.watch.moves if state_of(event) in TERMINAL]
+        rollouts = [self._figures(event) for event in ended]
+        bad = [one["version"] for one in rollouts if one["state"] == State.ROLLED_BACK]
+        traffic = self.watch.traffic
+        try:
+            chain_ok = self.watch.record.verify_chain()[0] > 0
+        except RolloutError as error:
+            self.say(str(error))
+            chain_ok = False
+        return {
+            "requests": len(traffic.asked),
+            "lost": len(traffic.lost),
+            "rollouts": rollouts,
+            "rolled_back": bad,
+            "chain_ok": chain_ok,
+        }
+
+    def _figures(self, event: Event) -> dict[str, Any]:
+        entry = next(one for one in self.entries if one.version.digest == event.digest)
+        found: dict[str, Any] = {
+            "version": event.model_version,
+            "name": entry.name,
+            "state": str(state_of(event)),
+            "why": event.why,
+        }
+        jobs = [job for job in self.runner.jobs if job.version == event.model_version and job.approved_at < event.at]
+        first = self.watch.first_answer(entry)
+        if jobs and first is not None and first > jobs[-1].approved_at:
+            whole_s = first - jobs[-1].approved_at
+            aside_s = whole_s - self.watch.analysis_s(event.rollout_id, first)
+            found |= {"approval_to_first_answer_s": round(whole_s, 1), "analysis_aside_s": round(aside_s, 1)}
+        return found
+
+
+def holds(figures: dict[str, Any], good: Entry, bad: Entry) -> bool:
+    """Whether it came out as promised: nothing lost, the good one live, the bad one rolled back, a whole chain."""
+    succeeded = [one["version"] for one in figures["rollouts"] if one["state"] == State.SUCCEEDED]
+    return (
+        figures["lost"] == 0
+        and figures["requests"] > 0
+        and good.version.model_version in succeeded
+        and bad.version.model_version in figures["rolled_back"]
+        and figures["chain_ok"]
+    )
