@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 
@@ -12,6 +13,7 @@ from core import plugins
 from core.errors import ConfigError
 from core.params import Params
 from core.records import Item
+from data import replies
 from data.items import is_right
 from rollout.analysis import Answers
 
@@ -60,8 +62,8 @@ def asker(settings: Params) -> Ask:
                     response = client.post("/v1/chat/completions", json=body).raise_for_status()
                     if response.headers.get(DIGEST_HEADER) != digest:
                         return None
-                    return str(response.json()["choices"][0]["message"]["content"] or "") or None
-                except (httpx.HTTPError, ValueError, LookupError, TypeError):
+                    return _reply(response.json()["choices"][0]["message"])
+                except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError):
                     return None  # counted: asked, but not answered
 
             with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -70,3 +72,9 @@ def asker(settings: Params) -> Ask:
         return Answers(asked=len(asked), answered=sum(text is not None for text in replies), right=right)
 
     return ask
+
+
+def _reply(message: Mapping[str, Any]) -> str | None:
+    """The model's whole text, as its evaluation saw it: a server hands the thought over apart from the answer."""
+    answer = str(message["content"] or "")
+    return f"{message.get('reasoning_content') or ''}{replies.THINK_END}{answer}" if answer else None

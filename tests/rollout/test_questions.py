@@ -31,8 +31,12 @@ class _Slot(BaseHTTPRequestHandler):
         self.seen.append(body | {"path": self.path, "cache": self.headers["Cache-Control"]})
         index = next(i for i, item in enumerate(self.items) if item.question == body["messages"][0]["content"])
         item, how = self.items[index], self.how[index]
-        text = {"wrong": "\\boxed{no}", "empty": ""}.get(how, replies.ideal(item.answer, item.solution))
-        content = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+        whole = {"wrong": "so</think>\\boxed{no}", "empty": "so</think>"}.get(
+            how, replies.ideal(item.answer, item.solution)
+        )
+        thought, _, answer = whole.rpartition(replies.THINK_END)  # as serving/ hands it over
+        message = {"reasoning_content": thought or None, "content": answer}
+        content = json.dumps({"choices": [{"message": message}]}).encode()
         self.send_response(500 if how == "error" else 200)
         self.send_header("x-assay-manifest", "e" * 64 if how == "other digest" else DIGEST)
         self.send_header("Content-Length", str(len(content)))
