@@ -109,6 +109,14 @@ class Recipe(Section):
         return name
 
 
+class CiParams(Section):
+    """What GitLab's jobs need to know of the recipes; ci/recipes.yml is made from it."""
+
+    runners: dict[str, str] = Field(
+        default_factory=dict, description="tag of the runner that a recipe needs, by its runtime; others run on `cpu`"
+    )
+
+
 class RolloutTimeouts(Section):
     """Deadlines of the rollout's waiting states, in seconds; an analysis phase has its own, `deadline_s`."""
 
@@ -164,7 +172,11 @@ class KubernetesParams(Section):
     """Where targets `kubernetes` and `argo` find things; the objects are in deploy/kubernetes/rollout/."""
 
     namespace: str = "assay"
-    image: str = "assay:latest"
+    image: str = Field(
+        default=f"assay/server@sha256:{64 * '0'}",
+        pattern="@sha256:[0-9a-f]{64}$",
+        description="the server's, by digest and never by tag: what CI's job `build` prints",
+    )
     replicas: int = Field(default=1, ge=1)
     port: int = 8000
     claim: str = Field(default="assay-versions", description="volume claim with one folder for each digest")
@@ -199,6 +211,7 @@ class Params(Section):
     benchmark: BenchmarkParams
     select: SelectParams
     rollout: RolloutParams
+    ci: CiParams = CiParams()
     recipes: dict[str, Recipe]
 
     @field_validator("recipes")
@@ -218,6 +231,10 @@ class Params(Section):
         if name not in self.recipes:
             raise ConfigError(f"params.yaml has no recipe '{name}'; known: {', '.join(self.recipes)}")
         return self.recipes[name]
+
+    def runner(self, recipe_name: str) -> str:
+        """The tag of the GitLab runner that makes and measures a recipe."""
+        return self.ci.runners.get(self.recipe(recipe_name).runtime, "cpu")
 
     def margin_points(self, recipe_name: str) -> float:
         """The drift margin that holds for a recipe, in percentage points."""
