@@ -9,6 +9,7 @@
     ├── DataError              a data set is wrong (expectation, scorer, tokenizer)
     ├── ExportError            the graph does not compute what torch computes
     ├── QuantizationError      a recipe did not do what it promised
+    ├── EngineError            TensorRT could not make an engine of a graph
     ├── RuntimeFault           an inference runtime failed
     ├── RegistryError          MLflow could not be read or written
     ├── RolloutError           a rollout may not start, or its record does not hold together
@@ -61,6 +62,10 @@ class ExportError(AssayError):
 
 
 class QuantizationError(AssayError):
+    pass
+
+
+class EngineError(AssayError):
     pass
 
 

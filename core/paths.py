@@ -11,6 +11,7 @@ DATA_DOCS = ARTIFACTS / "data-docs"  # prepare: Great Expectations' data docs (o
 EXPORT = ARTIFACTS / "export"  # export: fused/ and standard/
 CALIBRATION = ARTIFACTS / "calibration"  # calibrate
 VARIANTS = ARTIFACTS / "variants"  # quantize: one immutable folder with manifest.json for each recipe
+ENGINES = ARTIFACTS / "engines"  # compile: <recipe>/compile.json and one version folder for each GPU target
 EVALUATION = ARTIFACTS / "evaluation"  # evaluate: <recipe>.json and <recipe>.parquet
 BENCHMARK = ARTIFACTS / "benchmark"  # benchmark: <recipe>.json
 DECISION = ARTIFACTS / "decision.json"  # select

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
-from models.calibration import Site
+from models.calibration import Array, Site
 from models.graph import Graph
 from models.qdq import ranges
 
 
+class Rounding(Protocol):
+    """A clipping range of any scheme: `ranges.Clip`, `symmetric.Symmetric`."""
+
+    def apply(self, values: Array) -> Array: ...
+
+
 def output_errors(
-    graph: Graph, sites: Mapping[str, Site], clips: Mapping[str, ranges.Clip], per_channel: bool
+    graph: Graph, sites: Mapping[str, Site], clips: Mapping[str, Rounding], per_channel: bool
 ) -> dict[str, float]:
     """Node name → ||xW - Q(x)Q(W)||^2 / ||xW||^2 over the sampled rows: noise to signal, 0 is perfect."""
     errors = {}

@@ -25,10 +25,11 @@ def fold(graph: Graph, sites: Mapping[str, Site], alpha: float) -> dict[str, Sit
     readers: dict[str, list[MatMul]] = {}
     for matmul in graph.matmuls():
         readers.setdefault(matmul.site, []).append(matmul)
-    return {name: _fold_site(graph, site, readers[name], alpha) for name, site in sites.items()}
+    return {name: fold_site(graph, site, readers[name], alpha) for name, site in sites.items()}
 
 
-def _fold_site(graph: Graph, site: Site, readers: list[MatMul], alpha: float) -> Site:
+def fold_site(graph: Graph, site: Site, readers: list[MatMul], alpha: float) -> Site:
+    """Smooth one input in place, which all of `readers` read; returns its statistics as they are after it."""
     weight_max = np.maximum.reduce([np.abs(graph.weight(matmul.weight)).max(1) for matmul in readers])
     kind = readers[0].site.split(".")[-1]
     groups = _head_groups(graph, readers[0], len(weight_max)) if kind == "o" else np.arange(len(weight_max))
@@ -67,8 +68,8 @@ def _head_groups(graph: Graph, o_proj: MatMul, channels: int) -> Groups:
 
 def _scale_norm(graph: Graph, reader: MatMul, factors: Array, _groups: Groups) -> None:
     norm = graph.producer(reader.input)
-    weight = norm.input[1] if norm.op_type == "SimplifiedLayerNormalization" else norm.input[2]
-    if "LayerNormalization" not in norm.op_type or weight not in graph.initializers:
+    weight = norm.input[2 if norm.op_type.startswith("Skip") else 1]
+    if "Normalization" not in norm.op_type or weight not in graph.initializers:
         raise QuantizationError(f"{reader.node} reads from {norm.op_type} {norm.name}: no norm to smooth")
     graph.set_weight(weight, graph.weight(weight) / factors)
 

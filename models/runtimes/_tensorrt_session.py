@@ -1,0 +1,90 @@
+"""One engine on the card: torch tensors as buffers, addresses bound by name, present and past swapped at each step.
+
+Source: TensorRT's Python API, IExecutionContext (set_input_shape, set_tensor_address, execute_async_v3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from core.errors import RuntimeFault
+from models.families import Architecture
+from models.runtimes._tensorrt_steps import Feed, shapes
+from models.tensorrt import profiles
+from models.tensorrt.library import Library
+from models.tensorrt.profiles import Profile
+
+
+class Session(Protocol):
+    """Executes steps over a KV cache that it keeps; a feed with `past` 0 begins a new batch."""
+
+    def step(self, profile: int, feed: Feed) -> Any:
+        """Logits as a torch tensor of shape (batch, length, vocabulary)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EngineSession:
+    """Buffers are as large as the largest profile asks for, and made once."""
+
+    def __init__(self, library: Library, plan: bytes, architecture: Architecture, known: Sequence[Profile]) -> None:
+        import torch
+
+        self._torch, self._architecture = torch, architecture
+        module = library.module
+        logger = module.Logger(module.Logger.ERROR)
+        self._runtime = module.Runtime(logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        self._context = self._engine.create_execution_context() if self._engine else None
+        if self._context is None:
+            raise RuntimeFault(
+                f"{library.name} {library.version} cannot load this engine here: it was compiled for another GPU or "
+                "version, or memory is short; run `python -m stages.compile` on this machine"
+            )
+        self._stream = torch.cuda.Stream()
+        batch = max(profile.batch.high for profile in known)
+        total = max(profile.past.high + profile.length.high for profile in known)
+        rows = max(profile.batch.high * profile.length.high for profile in known)
+        cache = batch * architecture.kv_heads * total * architecture.head_dim
+        names = profiles.cache_names(architecture.layers)
+        # Never empty, even for a past of no tokens: TensorRT wants an address for every tensor.
+        self._sides = [{name: self._buffer(cache) for name in names} for _ in ("past", "present")]
+        self._logits = self._buffer(rows * architecture.vocabulary)
+
+    def step(self, profile: int, feed: Feed) -> Any:
+        """Run the engine once. Raises RuntimeFault when a shape or the execution is refused."""
+        torch, context = self._torch, self._context
+        inputs, outputs = shapes(self._architecture, feed)
+        with torch.cuda.stream(self._stream):
+            context.set_optimization_profile_async(profile, self._stream.cuda_stream)
+            fed = {name: torch.from_numpy(getattr(feed, name)).cuda() for name in TOKENS}
+            past, present = self._sides
+            fed |= {f"past_key_values.{name}": buffer for name, buffer in past.items()}
+            given = {"logits": self._logits} | {f"present.{name}": buffer for name, buffer in present.items()}
+            for name, shape in inputs.items():
+                if not context.set_input_shape(name, shape):
+                    raise RuntimeFault(f"the engine takes no {name} of shape {shape} in profile {profile}")
+            for name, tensor in (fed | given).items():
+                context.set_tensor_address(name, tensor.data_ptr())
+            if not context.execute_async_v3(self._stream.cuda_stream):
+                raise RuntimeFault("the engine did not execute: see TensorRT's message above; lower the batch")
+            self._sides.reverse()  # what this step gave is what the next one takes
+            size = math.prod(outputs["logits"])
+            logits = self._logits[:size].view(outputs["logits"]).clone()
+        self._stream.synchronize()
+        return logits
+
+    def close(self) -> None:
+        """Free the engine and its buffers. Calling it twice is fine."""
+        self._context = self._engine = self._runtime = None
+        self._sides, self._logits = [], None
+        self._torch.cuda.empty_cache()
+
+    def _buffer(self, elements: int) -> Any:
+        return self._torch.empty(elements, dtype=self._torch.float16, device="cuda")
+
+
+TOKENS = ("input_ids", "attention_mask", "position_ids")
