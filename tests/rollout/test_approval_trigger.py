@@ -1,0 +1,208 @@
+"""From a wanted approval to one pipeline: GitLab down, killed in between, another rollout in the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from core.errors import RegistryError
+from rollout import approval_trigger
+from rollout.approval import Approval, Standing
+from rollout.approval_record import ApprovalRecord
+from rollout.states import State
+from tests.rollout.approvals import Desk, Pipelines, approve, down
+from tests.rollout.stage import WHO, Stage
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    stage = Stage(tmp_path)
+    stage.put_live()
+    return Desk(stage)
+
+
+def carry(desk: Desk, pipelines: object, sleep: object = None) -> Approval | None:
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        if callable(sleep):
+            sleep()
+
+    waits: list[float] = []
+    found = approval_trigger.carry(
+        desk.record, desk.stage.registry, pipelines, "production", "assay", WHO, "reconcile", sleep=pause  # type: ignore[arg-type]  # each test's own pipelines
+    )  # fmt: skip
+    assert waits == sorted(waits)
+    return found
+
+
+def test_it_is_triggered_once_whoever_asks_again(desk: Desk) -> None:
+    approve(desk.stage, 2)
+    pipelines = Pipelines()
+    for _ in range(3):
+        found = carry(desk, pipelines)
+        assert found is not None
+        assert (found.standing, found.pipeline_url) == (Standing.TRIGGERED, "https://gitlab.example/pipelines/1")
+    [taken] = pipelines.taken
+    assert (taken.model_name, taken.model_version, taken.digest) == ("assay", 2, desk.stage.digest(2))
+    assert desk.kinds() == ["approved", "trigger"]
+    assert desk.record.events("kind = 'trigger'")[0].pipeline_url == found.pipeline_url
+
+
+def test_nothing_is_approved_nothing_is_triggered(desk: Desk) -> None:
+    pipelines = Pipelines()
+    assert carry(desk, pipelines) is None
+    approve(desk.stage, 1)
+    found = carry(desk, pipelines)
+    assert found is not None
+    assert found.standing is Standing.SATISFIED
+    assert pipelines.taken == []
+
+
+def test_gitlab_down_is_tried_a_few_times_and_left_to_the_next(desk: Desk) -> None:
+    approve(desk.stage, 2)
+    pipelines = Pipelines([down() for _ in range(7)])
+    found = carry(desk, pipelines)
+    assert found is not None
+    assert (found.standing, found.attempts, found.why) == (Standing.WANTED, 5, "GitLab is down")
+    assert not found.interrupted
+    assert desk.kinds() == ["approved", "trigger_failed"], "told once, not at each try"
+    found = carry(desk, pipelines)
+    assert found is not None
+    assert (found.standing, found.attempts) == (Standing.TRIGGERED, 8)
+
+
+def test_what_trying_again_does_not_mend_is_not_tried_again(desk: Desk) -> None:
+    approve(desk.stage, 2)
+    found = carry(desk, Pipelines([down(lasting=True)]))
+    assert found is not None
+    assert (found.standing, found.attempts) == (Standing.WANTED, 1)
+
+
+def test_an_alias_that_moves_between_two_tries_takes_its_approval_along(desk: Desk) -> None:
+    desk.stage.registry.set_aliases(3, None)
+    approve(desk.stage, 1)
+    pipelines = Pipelines([down(), down()])
+    found = carry(desk, pipelines, sleep=lambda: approve(desk.stage, 2))
+    assert [one.model_version for one in pipelines.taken] == [2]
+    assert found is not None
+    assert found.model_version == 2
+    approve(desk.stage, None)
+    assert carry(desk, pipelines) is None
+
+
+def test_another_version_under_way_is_let_finish_first(desk: Desk) -> None:
+    rollout = desk.stage.create()
+    desk.stage.registry.set_aliases(3, None)
+    approve(desk.stage, 1)
+    pipelines = Pipelines()
+    for _ in range(2):
+        found = carry(desk, pipelines)
+        assert found is not None
+        assert (found.standing, found.attempts) == (Standing.WANTED, 0)
+        assert f"rollout {rollout.id} of version 2 is unfinished" in found.why
+    assert desk.kinds() == ["approved", "trigger_waits"]
+    desk.record.move(rollout, State.ABORTED, "ended", rollout.notes, WHO, rollout.created_at + 1)
+    carry(desk, pipelines)
+    assert len(pipelines.taken) == 1
+
+
+def test_a_promote_by_hand_while_gitlab_is_down_is_the_approval_s_own(desk: Desk) -> None:
+    approve(desk.stage, 2)
+    carry(desk, Pipelines([down(lasting=True)]))
+    desk.stage.create()
+    pipelines = Pipelines()
+    found = carry(desk, pipelines)
+    assert found is not None
+    assert found.standing is Standing.SATISFIED
+    assert pipelines.taken == []
+
+
+def test_two_at_once_trigger_one_pipeline(desk: Desk) -> None:
+    approve(desk.stage, 2)
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(Pipelines):
+        def trigger(self, approval: Approval) -> str:
+            entered.set()
+            assert leave.wait(20)
+            return super().trigger(approval)
+
+    pipelines = Slow()
+    first = threading.Thread(target=carry, args=(desk, pipelines))
+    first.start()
+    assert entered.wait(20)
+    found = carry(desk, pipelines)
+    leave.set()
+    first.join()
+    assert found is not None
+    assert (found.standing, found.interrupted) == (Standing.WANTED, True)
+    assert len(pipelines.taken) == 1
+    assert desk.newest().standing is Standing.TRIGGERED
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["before the call", "after the call"])
+def test_killed_between_intent_and_outcome_it_is_triggered_again(desk: Desk, tmp_path: Path, taken: bool) -> None:
+    """GitLab cannot be asked whether it has it: at least once, and a second promote of the digest does nothing."""
+    approve(desk.stage, 2)
+    log = tmp_path / "gitlab.log"
+
+    class Deadly(Pipelines):
+        def trigger(self, approval: Approval) -> str:
+            if taken:
+                log.write_text("pipeline 1")
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError
+
+    child = os.fork()
+    if child == 0:
+        try:
+            record = ApprovalRecord(desk.stage.record.path)  # a connection does not survive a fork
+            approval_trigger.carry(record, desk.stage.registry, Deadly(), "production", "assay", WHO, "relay")
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert log.exists() == taken
+    assert desk.newest().interrupted
+    pipelines = Pipelines()
+    found = carry(desk, pipelines)
+    assert found is not None
+    assert (found.standing, len(pipelines.taken)) == (Standing.TRIGGERED, 1)
+    assert desk.kinds() == ["approved", "interrupted", "trigger"]
+    desk.record.verify_chain()
+
+
+def test_killed_after_gitlab_had_it_and_its_rollout_began_nothing_is_triggered_again(desk: Desk) -> None:
+    approve(desk.stage, 2)
+    carry(desk, Pipelines([down(lasting=True)]))
+    desk.record.intend_trigger(desk.newest(), WHO, desk.newest().changed_at)
+    desk.stage.promote()
+    pipelines = Pipelines()
+    found = carry(desk, pipelines)
+    assert found is not None
+    assert (found.standing, pipelines.taken) == (Standing.SATISFIED, [])
+
+
+def test_a_manifest_that_changed_since_the_approval_was_approved_by_nobody(desk: Desk) -> None:
+    approve(desk.stage, 2)
+    carry(desk, Pipelines([down(lasting=True)]))
+    approved = desk.stage.digest(2)
+    desk.stage.registry.versions[2] = (desk.stage.folders[2], "e" * 64, "pass")
+    pipelines = Pipelines()
+    for _ in range(2):
+        found = carry(desk, pipelines)
+        assert found is not None
+        assert found.standing is Standing.REFUSED
+        assert f"eeeeeeeeeeee now, but {approved[:12]} was approved" in found.why
+    assert pipelines.taken == []
+    assert desk.kinds().count("approval_refused") == 1
+
+
+def test_a_dead_registry_is_said(desk: Desk) -> None:
+    desk.stage.registry.down = True
+    with pytest.raises(RegistryError):
+        carry(desk, Pipelines())
