@@ -33,10 +33,18 @@ lock:  ## resolve pyproject.toml again into requirements.lock
 repro: setup  ## run the main job: every stage that changed, ending in a verdict, a page and a registered version
 	@$(BIN)/python -m pipelines.repro
 
+demo: setup  ## watch an approval become live traffic and a bad version go back (after repro; ARGS="--headless --auto")
+	@$(BIN)/python -m pipelines.demo $(ARGS)
+
 test: setup  ## the tests (minutes); what is marked slow has its own command
 	@ci/system-packages
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile || \
-	  { echo "what failed beside other tests must pass alone:"; $(BIN)/python -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile || \
+	  { echo "what failed beside other tests must pass alone:"; $(BIN)/python -m pytest -m "not slow and not gpu" --last-failed --last-failed-no-failures none; }
+
+	@echo "not run here: the contract of TensorRT engines on a GPU (make test-gpu)"
+
+test-gpu: setup  ## engines held to the contract of every runtime, on a GPU that they run on (docs/tensorrt.md)
+	$(BIN)/python -m pytest -m gpu tests/contract/test_tensorrt_on_gpu.py
 
 test-slow: setup  ## large models and soak (tens of minutes)
 	$(BIN)/python -m pytest -m slow
@@ -58,4 +66,4 @@ bench: setup  ## all variants and Hugging Face generate, interleaved in one run 
 bench-large: setup  ## the same on a random model of Qwen2.5-0.5B's shape (about 6 GB of memory)
 	$(BIN)/python -m benchmarks.large
 
-.PHONY: help setup lock repro test test-slow lint dvc-status mlflow bench bench-large
+.PHONY: help setup lock repro demo test test-slow lint dvc-status mlflow bench bench-large

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Place:
     mlflow_port: int
     relay_port: int
     gitlab_port: int
+    webhook_secret: str = field(default_factory=lambda: secrets.token_hex(32))
+    trigger_token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def mlflow(self) -> str:
@@ -69,7 +72,8 @@ def make(folder: Path) -> Place:
     changed = {"environment": "demo", "target": "local", "record": folder / "rollout.db", "poll_s": 0.2}
     settings = own.model_copy(update={"rollout": own.rollout.model_copy(update=phases | changed)})
     files.write_text(folder / "params.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-    return Place(folder, settings, *place.free_ports(3))
+    mlflow, relay, gitlab = place.free_ports(3)
+    return Place(folder, settings, mlflow, relay, gitlab)
 
 
 def environment(where: Place) -> None:
@@ -82,4 +86,9 @@ def environment(where: Place) -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "ASSAY_WEBHOOK_SECRET": where.webhook_secret,
+        "ASSAY_GITLAB_URL": f"http://127.0.0.1:{where.gitlab_port}",
+        "ASSAY_GITLAB_PROJECT": "demo/assay",
+        "ASSAY_GITLAB_TRIGGER_TOKEN": where.trigger_token,
     }

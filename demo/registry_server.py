@@ -33,9 +33,11 @@ def wait(where: Place, server: daemon.Daemon) -> None:
     deadline_s = time.monotonic() + START_S
     while True:
         try:
-            if httpx.get(f"{where.mlflow}/health", timeout=2, trust_env=False).status_code == 200:
+            # The first question makes the tables; two at once would trip over each other, so it waits.
+            first = f"{where.mlflow}/api/2.0/mlflow/experiments/search?max_results=1"
+            if httpx.get(first, timeout=START_S, trust_env=False).status_code == 200:
                 return
-        except httpx.HTTPError:
+        except httpx.ConnectError:
             pass  # not yet
         if not server.alive or time.monotonic() > deadline_s:
             lines = where.log("mlflow").read_text(errors="replace").splitlines()

@@ -63,23 +63,24 @@ class Story:
         told, idle_s = 0, 0.0
         while (ended := self.watch.ended(entry)) is None:
             job = self.runner.jobs[-1] if self.runner.jobs else None
-            idle_s = idle_s + LOOK_S if job and not job.running else 0.0
+            idle_s = idle_s + LOOK_S if job and job.ended else 0.0
             if job and job.number > told and idle_s > SEEN_S:
                 told = job.number
-                if self._failed(job, entry):
-                    self.say(f"the pipeline for version {job.version} failed: {self.runner.last_words()}")
+                self._told_nothing(job)
             if self.auto and time.monotonic() > deadline_s:
-                raise RolloutError(f"version {number} is not rolled out after {END_S:.0f} s: see the pipeline's log")
+                raise RolloutError(f"version {number} is not rolled out after {END_S:.0f} s: see the logs (--folder)")
             time.sleep(LOOK_S)
-        self.say(f"version {number} ended {state_of(ended)}: {ended.why}")
+        self.say(f"version {number} ended {state_of(ended)}: {self.watch.cause(ended)}")
 
-    def _failed(self, job: Job, entry: Entry) -> bool:
-        """A job that ended without a rollout: refused, or broken."""
-        if any(event.model_version == job.version and event.at > job.approved_at for event in self.watch.moves):
-            return False
-        if self.auto and job.version == entry.version.model_version:
-            raise RolloutError(f"the pipeline for version {job.version} failed: {self.runner.last_words()}")
-        return True
+    def _told_nothing(self, job: Job) -> None:
+        """A job that ended without a rollout was refused, or is broken."""
+        if any(event.model_version == job.version and event.at > job.asked_at for event in self.watch.moves):
+            return
+        lines = self.runner.said(job.number).splitlines()
+        what = f"pipeline {job.number} for version {job.version} failed: {lines[-1] if lines else 'it said nothing'}"
+        if self.auto:
+            raise RolloutError(what)
+        self.say(what)
 
     def figures(self) -> dict[str, Any]:
         """What the last line says."""
@@ -106,12 +107,12 @@ class Story:
             "version": event.model_version,
             "name": entry.name,
             "state": str(state_of(event)),
-            "why": event.why,
+            "why": self.watch.cause(event),
         }
-        jobs = [job for job in self.runner.jobs if job.version == event.model_version and job.approved_at < event.at]
+        jobs = [job for job in self.runner.jobs if job.version == event.model_version and job.asked_at < event.at]
         first = self.watch.first_answer(entry)
-        if jobs and first is not None and first > jobs[-1].approved_at:
-            whole_s = first - jobs[-1].approved_at
+        if jobs and first is not None and first > jobs[-1].asked_at:
+            whole_s = first - jobs[-1].asked_at
             aside_s = whole_s - self.watch.analysis_s(event.rollout_id, first)
             found |= {"approval_to_first_answer_s": round(whole_s, 1), "analysis_aside_s": round(aside_s, 1)}
         return found

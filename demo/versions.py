@@ -40,8 +40,7 @@ def shipped(folder: Path, model_name: str) -> list[Entry]:
     decision = Decision.read(paths.DECISION)
     if decision.variant is None:
         raise DataError("`make repro` found no variant that passes, so there is nothing to roll out")
-    known = sorted((path.name for path in paths.VARIANTS.iterdir()), key=lambda other: other != FIRST)
-    was = next((other for other in known if other != decision.variant), decision.variant)
+    was = _other(decision.variant)
     fault, spoilt = folder / "fault", folder / "versions" / f"{decision.variant}-spoilt"
     how = echo.Behaviour(garbage_share=1, after_file=str(fault))
     faulty.write(spoilt, paths.VARIANTS / decision.variant, paths.MODEL, spoilt.name, how)
@@ -55,6 +54,14 @@ def shipped(folder: Path, model_name: str) -> list[Entry]:
         Entry(Version(model_name, number, manifest.digest(path), path.resolve()), own, what, tags, fault)
         for number, (own, path, what, tags, fault) in enumerate(made, 1)
     ]
+
+
+def _other(chosen: str) -> str:
+    """Another variant of the same runtime, `FIRST` before others; the chosen one if there is none."""
+    runtime = manifest.read(paths.VARIANTS / chosen).runtime
+    names = sorted(path.parent.name for path in paths.VARIANTS.glob(f"*/{manifest.NAME}"))
+    known = [name for name in names if manifest.read(paths.VARIANTS / name).runtime == runtime and name != chosen]
+    return min(known, key=lambda name: name != FIRST, default=chosen)
 
 
 def echoes(folder: Path) -> list[Entry]:

@@ -80,7 +80,7 @@ class View:
         if not self._runner.jobs:
             return ""
         job = self._runner.jobs[-1]
-        return f", pipeline {job.number} (version {job.version}) {'runs' if job.running else 'has ended'}"
+        return f", pipeline {job.number} (version {job.version}) {'has ended' if job.ended else 'runs'}"
 
 
 def line(event: Event, entries: list[Entry]) -> Text:

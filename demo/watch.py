@@ -85,6 +85,12 @@ class Watch:
         ends = [event for event in self.moves if event.digest == entry.version.digest and state_of(event) in TERMINAL]
         return ends[-1] if ends else None
 
+    def cause(self, end: Event) -> str:
+        """Why a rollout ended so: what began the way back, if it went back."""
+        back = (State.ABORTING, State.ROLLING_BACK)
+        mine = [event for event in self.moves if event.rollout_id == end.rollout_id]
+        return next((event.why for event in mine if state_of(event) in back), end.why)
+
     def first_answer(self, entry: Entry) -> float | None:
         """When a user first got an answer from this version: UNIX time of its first byte."""
         firsts = [one.first for one in self.traffic.asked if one.digest == entry.version.digest]

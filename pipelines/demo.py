@@ -26,8 +26,9 @@ from typing import Any, NoReturn
 
 from bench.traffic import Plan, Traffic
 from core import caretaker, cli, params
+from core.errors import ConfigError
 from core.progress import say
-from demo import approval, place, registry_server, versions
+from demo import approval, pipeline, place, registry_server, versions
 from demo.place import Place
 from demo.story import Story, holds
 from demo.versions import Entry
@@ -37,7 +38,7 @@ from rollout import questions
 from rollout.record import RolloutRecord
 from rollout.targets import local
 
-USERS = {False: 5.0, True: 40.0}  # requests a second: of a real model, of echoes
+USERS = {False: 8.0, True: 40.0}  # requests a second: of a real model, of echoes
 QUESTIONS = 200
 LAST = "reports/index.html shows what was measured before the approval, docs/rollout.md how a rollout decides"
 
@@ -71,7 +72,7 @@ def _run(folder: Path, given: argparse.Namespace) -> int:
         tokens = where.settings.generation.max_tokens
         plan = Plan(target.gateway.url, USERS[given.echo], check=False, questions=asked, max_tokens=tokens)
         watch = Watch(target, record, Traffic(plan).start(), entries)
-        with approval.opened(where) as runner, _shown(View(where, watch, runner), given.headless) as tell:
+        with pipeline.running(where) as runner, _shown(View(where, watch, runner), given.headless) as tell:
             watch.start()
             story = Story(entries, watch, runner, tell, ui(where), given.auto)
             story.tell()
@@ -100,7 +101,9 @@ def _start(where: Place, entries: list[Entry]) -> None:
     thread = threading.Thread(target=champion, name="champion", daemon=True)
     thread.start()
     registry_server.wait(where, server)
+    relay = approval.start(where)
     versions.register(entries)
+    approval.connect(where, relay)
     thread.join()
     if failed:
         raise failed[0]
@@ -126,6 +129,8 @@ def _shown(view: View, headless: bool) -> Iterator[Any]:
 def _folder(given: Path | None) -> Iterator[Path]:
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
+        if any(given.iterdir()):
+            raise ConfigError(f"--folder {given} is not empty: a demo begins with an empty one")
         yield given.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="assay-demo-") as name:
