@@ -1,0 +1,161 @@
+"""What each kind of pipeline runs, and the fan-out over recipes on a real S3, through gitlab-ci-local."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ci import recipes
+from core import params
+from tests.ci.runner import ROOT, Checkout, checkout
+from tests.parts import seaweed
+
+CHECKS = {"lint", "test", "dvc-status"}
+APPROVAL = {"CI_PIPELINE_SOURCE": "trigger", "ASSAY_ACTION": "promote"}
+JOBS = ("prepare", "recipe: [cpu,one]", "recipe: [cpu,two]", "report")  # what the push pipeline runs after the checks
+STAGES = """
+stages:
+  export: &stage
+    cmd: sh make.sh export
+    deps: [make.sh]
+    outs: [artifacts/export]
+  calibrate:
+    cmd: sh make.sh calibrate
+    deps: [make.sh, artifacts/export]
+    outs: [artifacts/calibrate]
+  quantize:
+    foreach: ${recipes}
+    do:
+      cmd: sh make.sh variants/${key}
+      deps: [make.sh, artifacts/export, artifacts/calibrate]
+      params: ["recipes.${key}"]
+      outs: ["artifacts/variants/${key}"]
+  evaluate:
+    foreach: ${recipes}
+    do:
+      cmd: sh make.sh evaluation/${key}
+      deps: [make.sh, "artifacts/variants/${key}"]
+      outs: ["artifacts/evaluation/${key}"]
+  benchmark:
+    foreach: ${recipes}
+    do:
+      cmd: sh make.sh benchmark/${key}
+      deps: [make.sh, "artifacts/variants/${key}"]
+      outs: ["artifacts/benchmark/${key}"]
+  report:
+    cmd: mkdir -p reports && cat artifacts/evaluation/* artifacts/benchmark/* > reports/summary.md
+    deps: [artifacts/evaluation, artifacts/benchmark]
+    outs:
+      - reports/summary.md: {cache: false}
+"""
+MAKE = 'mkdir -p "$(dirname "artifacts/$1")"\necho "$1" >> "$MADE"\ncat params.yaml > "artifacts/$1"\n'
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return checkout(tmp_path_factory.mktemp("ci") / "project", "params.yaml")
+
+
+def test_the_matrix_is_that_of_params() -> None:
+    settings = params.load(ROOT / "params.yaml")
+    assert (ROOT / recipes.FILE).read_text() == recipes.render(settings), "run `python -m ci.recipes`"
+    matrix = yaml.safe_load((ROOT / recipes.FILE).read_text())[".recipes"]["parallel"]["matrix"]
+    assert {name for line in matrix for name in line["RECIPE"]} == settings.recipes.keys()
+
+
+def test_a_recipe_goes_to_the_runner_of_its_runtime() -> None:
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["recipes"] = {"a": {"quantizer": "none"}, "b": {"quantizer": "none", "runtime": "torch"}}
+    raw["ci"] = {"runners": {"torch": "big-gpu"}}
+    made = yaml.safe_load(recipes.render(params.Params.model_validate(raw)))
+    assert made[".recipes"]["parallel"]["matrix"] == [
+        {"ASSAY_RUNNER": "cpu", "RECIPE": ["a"]},
+        {"ASSAY_RUNNER": "big-gpu", "RECIPE": ["b"]},
+    ]
+
+
+def test_jobs_name_stages_that_exist() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    jobs = yaml.safe_load((ROOT / "ci" / "model.yml").read_text())
+    lines = [
+        line
+        for job in jobs.values()
+        for line in ([job["script"]] if isinstance(job.get("script"), str) else job.get("script", []))
+    ]
+    asked = [
+        name
+        for line in lines
+        if line.startswith("ci/repro-shared")
+        for name in re.findall(r"[a-z]+(?=[@\s\"]|$)", line.partition(" ")[2])
+    ]
+    assert {"export", "calibrate", "evaluate", "benchmark", "report"} <= set(asked)
+    assert set(asked) <= stages.keys()
+
+
+def test_a_push_checks_and_makes_every_recipe(project: Checkout) -> None:
+    matrix = yaml.safe_load((ROOT / recipes.FILE).read_text())[".recipes"]["parallel"]["matrix"]
+    each = {f"recipe: [{line['ASSAY_RUNNER']},{name}]" for line in matrix for name in line["RECIPE"]}
+    on_branch = project.jobs(CI_COMMIT_BRANCH="feature")
+    assert on_branch.keys() == {*CHECKS, "prepare", *each, "report"}
+    assert project.jobs().keys() == {*on_branch, "register", "build"}
+    assert project.jobs(CI_PIPELINE_SOURCE="merge_request_event").keys() == on_branch.keys()
+
+
+def test_an_approval_waits_for_a_person_and_nothing_else_runs(project: Checkout) -> None:
+    found = project.jobs(**APPROVAL)
+    assert {name: job["when"] for name, job in found.items()} == {
+        "verify": "on_success", "preview": "on_success", "promote": "manual", "rollback": "manual"
+    }  # fmt: skip
+    assert [found[name]["allow_failure"] for name in ("promote", "rollback")] == [False, True]
+    assert project.jobs(CI_PIPELINE_SOURCE="trigger", ASSAY_ACTION="something") == {}
+    assert project.jobs(CI_PIPELINE_SOURCE="schedule").keys() == {"reconcile"}
+
+
+def test_what_changes_live_traffic_is_one_at_a_time_on_the_production_host() -> None:
+    expanded = yaml.safe_load((ROOT / "ci" / "approval.yml").read_text())
+    assert expanded[".production"]["tags"] == ["production"]
+    for name in ("preview", "promote", "reconcile"):
+        assert expanded[name]["resource_group"] == "production"
+    assert expanded["promote"]["environment"] == "production"
+
+
+@pytest.mark.timeout(300)
+def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
+    project = checkout(tmp_path / "project", ".dvc/config")
+    project.write("dvc.yaml", STAGES)
+    project.write("make.sh", MAKE)
+    _recipes(project, {"one": 1, "two": 1})
+    made = tmp_path / "made"
+    with seaweed.s3(tmp_path, bucket="dvc") as s3:
+        variables = {"ASSAY_DVC_REMOTE_URL": "s3://dvc/cache", "MADE": str(made), **s3.environment}
+        project.run(*JOBS, isolated=True, **variables)
+        parts = [f"{part}/{name}" for part in ("variants", "evaluation", "benchmark") for name in ("one", "two")]
+        assert sorted(made.read_text().split()) == sorted(["export", "calibrate", *parts])
+
+        made.unlink()
+        _recipes(project, {"one": 1, "two": 2})
+        log = project.run(*JOBS, isolated=True, **variables)
+        assert sorted(made.read_text().split()) == ["benchmark/two", "evaluation/two", "variants/two"]
+        assert "Stage 'evaluate@one' is cached - skipping run, checking out outputs" in log
+        summary = project.folder / ".gitlab-ci-local" / "artifacts" / "report" / "reports" / "summary.md"
+        assert summary.read_text().count("two: 2") == 2
+
+
+def test_without_a_remote_the_job_says_which_variable(project: Checkout) -> None:
+    run = subprocess.run(
+        ["ci/repro-shared", "report"], cwd=project.folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode != 0
+    assert "ASSAY_DVC_REMOTE_URL: is not set" in run.stderr
+
+
+def _recipes(project: Checkout, values: dict[str, int]) -> None:
+    """params.yaml of the small project, and the job file for its recipes."""
+    project.write("params.yaml", yaml.safe_dump({"recipes": values}))
+    matrix = [{"ASSAY_RUNNER": "cpu", "RECIPE": list(values)}]
+    project.write("ci/recipes.yml", yaml.safe_dump({".recipes": {"parallel": {"matrix": matrix}}}))
+    project.commit()
