@@ -1,0 +1,79 @@
+"""What the documents tell people to type exists, and takes the options shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+OURS = ("benchmarks", "ci", "drift", "pipelines", "rollout", "stages")
+PLACES = [
+    *(
+        ROOT / name
+        for name in ("README.md", "serving/README.md", "models/reference/README.md", "dvc.yaml", "MLproject")
+    ),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "ci").glob("*.yml")),
+    ROOT / ".gitlab-ci.yml",
+]
+TEXT = "\n".join(path.read_text() for path in PLACES)
+COMMANDS = sorted(
+    {
+        (found["module"], tuple(re.findall(r"(?<![\w-])--[a-z][a-z-]*", found["rest"].split("#")[0])))
+        for found in re.finditer(r"python -m (?P<module>[a-z_]+(?:\.[a-z_]+)+)(?P<rest>[^`|\n]*)", TEXT)
+        if found["module"].split(".")[0] in OURS and "{" not in found["module"]
+    }
+)
+
+
+@cache
+def _help(module: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"python -m {module} --help: {done.stderr[-500:]}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _ in COMMANDS if not module.startswith("stages.")}))
+def test_documented_command_takes_the_documented_options(module: str) -> None:
+    wanted = {option for name, options in COMMANDS if name == module for option in options}
+    missing = sorted(option for option in wanted if not re.search(rf"{option}\b(?!-)", _help(module)))
+    assert not missing, f"python -m {module} does not take {', '.join(missing)}"
+
+
+def test_documented_stages_are_files() -> None:
+    named = {module.split(".")[1] for module, _ in COMMANDS if module.startswith("stages.")}
+    assert named == {path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__"}
+
+
+def test_documented_targets_are_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ {4}|- )make ([a-z-]+)", TEXT, re.MULTILINE))
+    assert named, "no document names a target"
+    assert named <= targets
+
+
+def test_documented_params_exist() -> None:
+    params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    named = re.findall(r"-S ([\w.-]+)=", TEXT)
+    assert named, "no document shows how to change a param"
+    for key in named:
+        value: Any = params
+        for part in key.split("."):
+            assert part in value, f"-S {key}: params.yaml has no {part}"
+            value = value[part]
