@@ -156,7 +156,7 @@ def test_status_shows_what_is_there_and_what_is_wrong(terminal: Terminal) -> Non
     assert any("does not answer" in line for line in terminal.text(status.main))
 
 
-@pytest.mark.parametrize("verb", ["promote", "rollback", "status"])
+@pytest.mark.parametrize("verb", ["promote", "rollback", "status", "reconcile", "relay"])
 def test_the_command_tells_its_usage(verb: str) -> None:
     run = subprocess.run(
         [sys.executable, "-m", f"pipelines.{verb}", "--help"],

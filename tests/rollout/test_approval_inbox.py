@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_a_duplicate_under_another_id_is_the_same_approval(desk: Desk) -> None:
     assert desk.kinds() == ["approved"]
 
 
+def test_many_at_once_are_one_approval(desk: Desk) -> None:
+    same, others = desk.click(2), [desk.signed(2) for _ in range(7)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(desk.send, [same] * 8 + others))
+    assert [answer.outcome for answer in answers].count("duplicate") == 7
+    assert {answer.status for answer in answers} <= {200, 202}
+    assert desk.kinds() == ["approved"]
+
+
 def test_reordered_messages_end_with_what_is_approved_now(desk: Desk) -> None:
     desk.stage.registry.set_aliases(3, None)
     old, new = desk.click(2), desk.click(1)
@@ -134,7 +144,8 @@ def test_other_aliases_and_models_are_ignored(desk: Desk, changes: dict[str, str
 def test_what_mlflow_does_not_send_is_ignored_or_said_to_be_wrong(desk: Desk) -> None:
     other = {"entity": "model_version", "action": "created", "timestamp": "2026-11-24T10:00:00+00:00", "data": {}}
     assert desk.send(desk.sign(other)).outcome == "ignored"
-    for broken in ({"entity": "model_version_alias"}, [], other | {"entity": "model_version_alias"}):
+    wrong: list[object] = [{"entity": "model_version_alias"}, [], other | {"entity": "model_version_alias"}]
+    for broken in wrong:
         answer = desk.send(desk.sign(broken))
         assert (answer.status, answer.outcome) == (400, "invalid")
 

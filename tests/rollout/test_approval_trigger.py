@@ -49,7 +49,7 @@ def test_it_is_triggered_once_whoever_asks_again(desk: Desk) -> None:
     [taken] = pipelines.taken
     assert (taken.model_name, taken.model_version, taken.digest) == ("assay", 2, desk.stage.digest(2))
     assert desk.kinds() == ["approved", "trigger"]
-    assert desk.record.events("kind = 'trigger'")[0].pipeline_url == found.pipeline_url
+    assert desk.record.events("kind = 'trigger'")[0].pipeline_url == "https://gitlab.example/pipelines/1"
 
 
 def test_nothing_is_approved_nothing_is_triggered(desk: Desk) -> None:
