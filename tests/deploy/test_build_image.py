@@ -1,0 +1,100 @@
+"""What the job `build` builds, names and leaves, with a builder that only notes what it was asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ci import build_image
+from core import paths
+from core.errors import ConfigError, IntegrityError, ResourceError
+from core.records import Registration
+from models import manifest
+from tests.deploy.dockerfile import ROOT
+from tests.rollout.stage import version
+
+BASE = "registry.example/python@sha256:" + 64 * "a"
+PUSHED = "sha256:" + 64 * "b"
+BUILDAH = f"""#!/bin/sh
+echo "$@" >> asked
+[ "$1" = push ] && printf '{PUSHED}' > "$3"
+exit 0
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registered variant, a DVC remote that has nothing new, a builder on PATH."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    (tmp_path / paths.VARIANTS).mkdir(parents=True)
+    folder = version(tmp_path / paths.VARIANTS, "int8")
+    Registration(
+        model_name="assay", model_version=3, variant="int8", manifest_sha256=manifest.digest(folder), run_id="r",
+        alias="candidate", created=True,
+    ).save(tmp_path / paths.REGISTRATION)  # fmt: skip
+    _program(tmp_path / "ci" / "repro-shared", '#!/bin/sh\necho "repro-shared $@" >> asked\n')
+    _program(tmp_path / "bin" / "buildah", BUILDAH)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("ASSAY_BASE_IMAGE", BASE)
+    monkeypatch.setenv("CI_REGISTRY_IMAGE", "registry.example/group/assay")
+    monkeypatch.setattr("sys.argv", ["build_image"])
+    return tmp_path
+
+
+def test_the_image_is_tagged_by_manifest_and_deployed_by_digest(project: Path) -> None:
+    build_image.main()
+    digest = manifest.digest(project / paths.VARIANTS / "int8")
+    fetched, built, pushed = (project / "asked").read_text().splitlines()
+    assert fetched == "repro-shared quantize@int8"
+    name = f"registry.example/group/assay/server:{digest}"
+    assert f"--build-arg BASE={BASE}" in built
+    assert "--build-arg VARIANT=artifacts/variants/int8" in built
+    assert f"--build-arg MANIFEST_SHA256={digest}" in built
+    assert f"--tag {name} " in built
+    assert pushed.endswith(name)
+    told = json.loads((project / "image.json").read_text())
+    image = f"registry.example/group/assay/server@{PUSHED}"
+    assert told == {"image": image, "manifest_sha256": digest, "variant": "int8"}
+    objects = list(yaml.safe_load_all((project / "deployment.yaml").read_text()))
+    [deployment] = [found for found in objects if found["kind"] == "Deployment"]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
+
+
+def test_a_moving_base_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_BASE_IMAGE", "python:3.11")
+    with pytest.raises(ConfigError, match="name the image by digest"):
+        build_image.main()
+    monkeypatch.delenv("ASSAY_BASE_IMAGE")
+    with pytest.raises(ConfigError, match="ASSAY_BASE_IMAGE is not set"):
+        build_image.main()
+
+
+def test_weights_that_are_not_those_registered_are_not_built(project: Path) -> None:
+    (project / paths.VARIANTS / "int8" / "weights.bin").write_bytes(b"other")
+    with pytest.raises(IntegrityError):
+        build_image.main()
+    assert "build" not in (project / "asked").read_text()
+
+
+def test_a_builder_that_fails_or_is_missing_is_told_in_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _program(project / "bin" / "buildah", "#!/bin/sh\nexit 7\n")
+    with pytest.raises(ResourceError, match="`buildah build` ended with 7"):
+        build_image.main()
+    (project / "bin" / "buildah").unlink()
+    monkeypatch.setenv("PATH", str(project / "bin"))
+    with pytest.raises(ResourceError, match="is not installed here"):
+        build_image.build(BASE, "name", Path("folder"), "0" * 64)
+
+
+def _program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
