@@ -180,6 +180,22 @@ class AnalysisPhase(Section):
         return self
 
 
+class JwtParams(Section):
+    """Who may pass the local gateway: bearers of a token that one of the keys has signed. Keys are public ones."""
+
+    issuer: str = Field(min_length=1, description="claim `iss`")
+    audiences: list[str] = Field(default_factory=list, description="claim `aud`: one of them; empty: any")
+    jwks: Path = Field(description="JSON Web Key Set (RFC 7517), read when the gateway starts")
+
+
+class RateLimitParams(Section):
+    """A token bucket for each caller: the token's `sub` where there are tokens, the address elsewhere."""
+
+    requests: int = Field(ge=1, description="in `per_s`, all at once if need be")
+    per_s: int = Field(default=60, ge=1)
+    callers: int = Field(default=10_000, ge=1, description="that are remembered at a time")
+
+
 class LocalParams(Section):
     """The `local` target: Envoy and two server processes on this machine."""
 
@@ -190,6 +206,8 @@ class LocalParams(Section):
     green_port: int = Field(default=8082, ge=1, le=65535)
     gateway_threads: int = Field(default=1, ge=1)
     max_mirrored: int = Field(default=32, ge=1, description="copies under way at once; further ones are dropped")
+    jwt: JwtParams | None = Field(default=None, description="none: everyone who reaches the gateway may ask")
+    rate_limit: RateLimitParams | None = None
     serve: dict[str, str | int | float] = Field(
         default_factory=dict, description="options of pipelines.serve, e.g. max_batch: 16"
     )

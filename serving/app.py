@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from serving.errors import ApiError
 from serving.logs import REQUESTS, SERVER
 from serving.service import Service
 
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # what may stand in a log and a header as it came
 CLOSE = [(b"connection", b"close")]  # while stopping: a client's next request should find another slot
 
 
@@ -62,7 +64,7 @@ class Layer:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
+        request_id = _request_id(scope)
         scope["assay"] = {"request_id": request_id}
         headers = [
             (b"x-assay-manifest", self._service.digest.encode()),
@@ -124,6 +126,12 @@ class Layer:
             service.inflight -= 1
             service.metrics.inflight.dec()
             _log(service, scope, time.perf_counter() - began_s)
+
+
+def _request_id(scope: Scope) -> str:
+    """The gateway's or the client's own, so that their logs and ours can be joined; a new one if it is none."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _log(service: Service, scope: Scope, seconds: float) -> None:

@@ -38,6 +38,8 @@ class LocalTarget:
                 green_port=local.green_port,
                 threads=local.gateway_threads,
                 max_mirrored=local.max_mirrored,
+                jwt=local.jwt,
+                rate_limit=local.rate_limit,
             )
         except ValueError as error:
             raise ConfigError(f"rollout.local: {error}") from error

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from serving.gateway import guard
 from serving.gateway.settings import SLOTS, Route, Settings, Slot
 
 Json = dict[str, Any]
@@ -201,7 +202,10 @@ def _listener(settings: Settings, port: int, routing: Json) -> Json:
         "server_header_transformation": "PASS_THROUGH",
         "request_headers_timeout": "10s",
         "stream_idle_timeout": "0s",  # a stream may be quiet for long: a large prompt, a full queue
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
+        "http_filters": [
+            *guard.filters(settings),
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}},
+        ],
         "access_log": [
             {
                 "name": "envoy.access_loggers.file",
@@ -218,7 +222,8 @@ def _listener(settings: Settings, port: int, routing: Json) -> Json:
                 {
                     "filter": {"response_flag_filter": {"flags": list(UPSTREAM_FAILURES)}},
                     "body_format_override": {"json_format": _error("%LOCAL_REPLY_BODY%", "slot_unreachable")},
-                }
+                },
+                *guard.replies(_error),
             ]
         },
     }

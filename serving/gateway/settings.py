@@ -8,6 +8,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from core.params import JwtParams, RateLimitParams
+
 Slot = Literal["blue", "green"]
 SLOTS: tuple[Slot, Slot] = ("blue", "green")
 SOCKET_PATH_BYTES = 107  # Linux: sun_path
@@ -27,6 +29,8 @@ class Settings(BaseModel):
         default=1, ge=1, description="Envoy's workers; one is good for thousands of requests a second"
     )
     max_mirrored: int = Field(default=32, ge=1, description="copies under way at once; further ones are dropped")
+    jwt: JwtParams | None = None
+    rate_limit: RateLimitParams | None = None
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
