@@ -40,7 +40,6 @@ test: setup  ## the tests (minutes); what is marked slow has its own command
 	@ci/system-packages
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile || \
 	  { echo "what failed beside other tests must pass alone:"; $(BIN)/python -m pytest -m "not slow and not gpu" --last-failed --last-failed-no-failures none; }
-
 	@echo "not run here: the contract of TensorRT engines on a GPU (make test-gpu)"
 
 test-gpu: setup  ## engines held to the contract of every runtime, on a GPU that they run on (docs/tensorrt.md)

@@ -10,7 +10,17 @@ from core import paths, provenance
 from core.errors import IntegrityError
 from core.params import Params, Recipe
 from core.provenance import Provenance
-from core.records import Benchmark, DataChecks, Decision, Evaluation, GateResult, Record, Verdict, Workload
+from core.records import (
+    Benchmark,
+    Compilation,
+    DataChecks,
+    Decision,
+    Evaluation,
+    GateResult,
+    Record,
+    Verdict,
+    Workload,
+)
 from models import manifest
 from models.manifest import Manifest
 
@@ -51,6 +61,7 @@ class Material:
     provenance: Provenance
     data_docs: Path | None  # index.html of Great Expectations' site, from the project's root
     data_checks: DataChecks | None  # the same in short
+    compilations: list[Compilation]  # TensorRT engines, by recipe
 
     @property
     def chosen(self) -> Variant | None:
@@ -74,7 +85,13 @@ def gather(settings: Params) -> Material:
         provenance=provenance.read(),
         data_docs=index,
         data_checks=_read(DataChecks, DATA_CHECKS),
+        compilations=_compilations(settings),
     )
+
+
+def _compilations(settings: Params) -> list[Compilation]:
+    found = [_read(Compilation, paths.ENGINES / name / "compile.json") for name in settings.compile.recipes]
+    return [one for one in found if one is not None]
 
 
 def _variant(name: str, recipe: Recipe, decision: Decision) -> Variant:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core import paths
-from report import charts, comparison, text, unmeasured
+from report import charts, comparison, engines, text, unmeasured
 from report.material import Material
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,6 +70,7 @@ def _context(material: Material) -> dict[str, Any]:
         "groups": comparison.groups(material),
         "tasks": comparison.tasks(material),
         "gates": gates,
+        "engines": engines.rows(material.compilations),
         "unmeasured": unmeasured.notes(material),
         "params": yaml.safe_dump(material.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "versions": dict(sorted(versions.items())),

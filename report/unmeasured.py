@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.records import Evaluation
 from models.gates import MIN_P95_SAMPLES
+from report import engines
 from report.material import Material, Variant
 from report.text import number, percent
 
@@ -13,6 +14,8 @@ SMALL_TASK_ITEMS = 100
 def notes(material: Material) -> list[str]:
     """Sentences for a person, the gravest first."""
     found = [note for variant in material.variants for note in _variant(variant, material)]
+    measured = [one.name for one in material.variants if one.evaluation and one.evaluation.status == "measured"]
+    found += engines.notes(material.compilations, measured)
     return found + _tasks(material) + _machine(material) + _workload(material) + _always(material)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 from models.calibration import Array, Site
-from models.graph import Graph
+from models.graph import Graph, MatMul
 from models.qdq import ranges, smooth
 
 LEVELS = 127
@@ -51,13 +51,23 @@ def clip(site: Site, method: Literal["absmax", "percentile", "mse"], percentile:
 
 def fold(graph: Graph, sites: Mapping[str, Site], alpha: float) -> dict[str, Site]:
     """SmoothQuant where a norm makes the input (q, k, v; gate and up), exactly and in place; other sites stay."""
-    readers: dict[str, list[Any]] = {}
+    readers: dict[str, list[MatMul]] = {}
     for matmul in graph.matmuls():
         readers.setdefault(matmul.site, []).append(matmul)
-    return {
-        name: smooth.fold_site(graph, site, readers[name], alpha) if name.endswith((".attention", ".mlp")) else site
-        for name, site in sites.items()
-    }
+    folded = dict(sites)
+    for name in sites:
+        if name.endswith((".attention", ".mlp")):
+            _own_weight(graph, graph.producer(readers[name][0].input))
+            folded[name] = smooth.fold_site(graph, sites[name], readers[name], alpha)
+    return folded
+
+
+def _own_weight(graph: Graph, norm: Any) -> None:
+    """The exporter lets norms share a weight where the values are equal: a fold must change one of them only."""
+    name = norm.input[1]
+    if len(list(graph.consumers(name))) > 1:
+        graph.set_weight(f"{norm.name}/weight", graph.weight(name))
+        norm.input[1] = f"{norm.name}/weight"
 
 
 def qdq(graph: Graph, clips: Mapping[str, Symmetric], skip: set[str]) -> None:

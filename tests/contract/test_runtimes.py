@@ -71,8 +71,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     rng = np.random.default_rng(5)
     model = AutoModelForCausalLM.from_pretrained(original, dtype=torch.float32)
     prompts = [rng.integers(7, model.config.vocab_size, length).tolist() for length in PROMPT_LENGTHS]
-    ends = {2, _fourth_token(model, prompts[0])}  # a random model seldom stops by itself
-    folder = _with_ends(original, tmp_path_factory.mktemp("model") / family, ends)
+    ends = {2, fourth_token(model, prompts[0])}  # a random model seldom stops by itself
+    folder = with_ends(original, tmp_path_factory.mktemp("model") / family, ends)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     built = BUILDERS[name](folder, tmp_path_factory.mktemp("built"))
     runtime: Runtime = plugins.load("models.runtimes", name).load(built, THREADS)
@@ -81,14 +81,14 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     runtime.close()  # the contract: twice is fine
 
 
-def _fourth_token(model: Any, prompt: list[int]) -> int:
+def fourth_token(model: Any, prompt: list[int]) -> int:
     import torch
 
     output = model.generate(torch.tensor([prompt]), max_new_tokens=4, min_new_tokens=4, do_sample=False)
     return int(output[0, -1])
 
 
-def _with_ends(original: Path, folder: Path, ends: set[int]) -> Path:
+def with_ends(original: Path, folder: Path, ends: set[int]) -> Path:
     shutil.copytree(original, folder)
     for name in ("config.json", "generation_config.json"):
         content = json.loads((folder / name).read_text())
