@@ -11,8 +11,9 @@ import pytest
 from bench import place
 from core import daemon
 from core.errors import TargetError
+from core.params import RateLimitParams
 from pipelines import gateway
-from rollout.targets import local
+from rollout.targets import Version, local
 
 
 def test_up_route_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +32,19 @@ def test_up_route_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     observed = local.connect(settings).observe()
     assert observed.live is None
     assert "pipelines.gateway up" in observed.problems[0]
+
+
+def test_a_restart_takes_new_settings_and_keeps_the_route(
+    tmp_path: Path, versions: tuple[Version, Version], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with place.stack(tmp_path / "s") as (settings, target):
+        local.up(settings, versions[0])
+        slot, before = target.slots["blue"].find(), target.gateway.observed()
+        limited = settings.rollout.local.model_copy(update={"rate_limit": RateLimitParams(requests=1)})
+        changed = settings.model_copy(update={"rollout": settings.rollout.model_copy(update={"local": limited})})
+        gateway.main(["restart"], changed)
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["generation"] == before.generation
+        assert target.slots["blue"].find() == slot
+        body = {"text": "1 2", "max_tokens": 4}
+        answers = [httpx.post(f"{target.gateway.url}/predict", json=body, timeout=30) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
