@@ -48,7 +48,7 @@ class Checkout:
         listed = json.loads(done.stdout)
         return {job["name"]: job for job in listed if job["when"] != "never"}
 
-    def run(self, *jobs: str, isolated: bool = False, **variables: str) -> str:
+    def run(self, variables: Mapping[str, str], *jobs: str, isolated: bool = False) -> str:
         """Run jobs (all but the manual ones when none is named), which must pass, and return their log. `isolated`:
         each in a copy of the checkout, as on machines of their own."""
         options = ["--shell-isolation"] if isolated else []

@@ -93,7 +93,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 def test_a_click_moves_the_traffic(house: House) -> None:
     runner, started = ThreadPoolExecutor(1), Queue[Future[str]]()
     house.gitlab.on_pipeline = lambda pipeline: started.put(
-        runner.submit(house.project.run, **house.variables(pipeline))
+        runner.submit(house.project.run, house.variables(pipeline))
     )
     users = traffic.Traffic(traffic.Plan(house.url(), per_s=20)).start()
     set_alias(house.server.url, "assay", 2, "approved")
@@ -105,7 +105,7 @@ def test_a_click_moves_the_traffic(house: House) -> None:
     assert "AwaitingApproval" in started.get(timeout=5).result(timeout=120)
     assert _live(house) == house.versions[1].digest, "nothing is switched before a person says so"
 
-    log = house.project.run("promote", **house.variables(pipeline))
+    log = house.project.run(house.variables(pipeline), "promote")
     time.sleep(0.5)
     users.stop()
     assert _live(house) == house.versions[2].digest

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from core import params
+
 ROOT = Path(__file__).parents[2]
+CALLED = [file for file in [ROOT / ".gitlab-ci.yml", *(ROOT / "ci").iterdir()] if file.is_file()]
 FILES = sorted([ROOT / ".gitlab-ci.yml", *(ROOT / "ci").glob("*.yml")])
 
 
@@ -31,6 +34,26 @@ def test_jobs_name_make_targets_that_exist() -> None:
     asked = {name for file in FILES for name in re.findall(r"\bmake ([a-z-]+)", file.read_text())}
     assert asked
     assert asked <= targets
+
+
+def test_every_variable_that_a_project_sets_is_in_the_docs() -> None:
+    told = (ROOT / "docs" / "ci.md").read_text()
+    used = {name for file in CALLED for name in re.findall(r"\bASSAY_[A-Z_]+", file.read_text())}
+    trigger = {"ASSAY_ACTION", "ASSAY_MODEL", "ASSAY_VERSION", "ASSAY_DIGEST", "ASSAY_RUNNER"}
+    assert [name for name in sorted(used - trigger) if f"`{name}`" not in told] == []
+
+
+def test_every_tag_of_a_runner_is_in_the_docs() -> None:
+    told = (ROOT / "docs" / "ci.md").read_text()
+    tags = set(params.load(ROOT / "params.yaml").ci.runners.values())
+    for file in FILES:
+        tags |= {
+            tag
+            for job in yaml.safe_load(file.read_text()).values()
+            if isinstance(job, dict)
+            for tag in job.get("tags", ())
+        }
+    assert [tag for tag in sorted(tags - {"$ASSAY_RUNNER"}) if f"| `{tag}` |" not in told] == []
 
 
 def test_no_image_is_named_by_a_moving_tag() -> None:

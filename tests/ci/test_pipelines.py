@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -16,10 +18,10 @@ from tests.parts import seaweed
 
 CHECKS = {"lint", "test", "dvc-status"}
 APPROVAL = {"CI_PIPELINE_SOURCE": "trigger", "ASSAY_ACTION": "promote"}
-JOBS = ("prepare", "recipe: [cpu,one]", "recipe: [cpu,two]", "report")  # what the push pipeline runs after the checks
+JOBS = ("prepare", "recipe: [one,one]", "recipe: [two,two]", "report")  # what the push pipeline runs after the checks
 STAGES = """
 stages:
-  export: &stage
+  export:
     cmd: sh make.sh export
     deps: [make.sh]
     outs: [artifacts/export]
@@ -30,29 +32,35 @@ stages:
   quantize:
     foreach: ${recipes}
     do:
-      cmd: sh make.sh variants/${key}
+      cmd: sh make.sh variants/${key} ${key} ${item}
       deps: [make.sh, artifacts/export, artifacts/calibrate]
       params: ["recipes.${key}"]
       outs: ["artifacts/variants/${key}"]
   evaluate:
     foreach: ${recipes}
     do:
-      cmd: sh make.sh evaluation/${key}
+      cmd: sh make.sh evaluation/${key}.json ${key}
       deps: [make.sh, "artifacts/variants/${key}"]
-      outs: ["artifacts/evaluation/${key}"]
+      outs: ["artifacts/evaluation/${key}.json"]
   benchmark:
     foreach: ${recipes}
     do:
-      cmd: sh make.sh benchmark/${key}
+      cmd: sh make.sh benchmark/${key}.json ${key}
       deps: [make.sh, "artifacts/variants/${key}"]
-      outs: ["artifacts/benchmark/${key}"]
+      outs: ["artifacts/benchmark/${key}.json"]
   report:
     cmd: mkdir -p reports && cat artifacts/evaluation/* artifacts/benchmark/* > reports/summary.md
     deps: [artifacts/evaluation, artifacts/benchmark]
     outs:
       - reports/summary.md: {cache: false}
 """
-MAKE = 'mkdir -p "$(dirname "artifacts/$1")"\necho "$1" >> "$MADE"\ncat params.yaml > "artifacts/$1"\n'
+# A recipe is measured on a runner of its own name only, and made anywhere.
+MAKE = """
+mkdir -p "$(dirname "artifacts/$1")"
+echo "$1" >> "$MADE"
+[ "${2:-}" = "${ASSAY_RUNNER:-}" ] && status=measured || status=not_measured_here
+printf '{"status": "%s", "what": "%s"}\\n' "$status" "$*" > "artifacts/$1"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -125,24 +133,31 @@ def test_what_changes_live_traffic_is_one_at_a_time_on_the_production_host() -> 
 
 @pytest.mark.timeout(300)
 def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
-    project = checkout(tmp_path / "project", ".dvc/config")
+    project = checkout(tmp_path / "project", ".dvc/config", "core")
     project.write("dvc.yaml", STAGES)
     project.write("make.sh", MAKE)
     _recipes(project, {"one": 1, "two": 1})
     made = tmp_path / "made"
     with seaweed.s3(tmp_path, bucket="dvc") as s3:
         variables = {"ASSAY_DVC_REMOTE_URL": "s3://dvc/cache", "MADE": str(made), **s3.environment}
-        project.run(*JOBS, isolated=True, **variables)
-        parts = [f"{part}/{name}" for part in ("variants", "evaluation", "benchmark") for name in ("one", "two")]
-        assert sorted(made.read_text().split()) == sorted(["export", "calibrate", *parts])
-
+        developer = "source ci/environment && ci/repro-shared report && rm -r artifacts reports"
+        subprocess.run(["bash", "-c", developer], cwd=project.folder, env=os.environ | variables, check=True)
+        assert len(made.read_text().split()) == 8, "a developer, whose machine can measure neither, made everything"
         made.unlink()
         _recipes(project, {"one": 1, "two": 2})
-        log = project.run(*JOBS, isolated=True, **variables)
-        assert sorted(made.read_text().split()) == ["benchmark/two", "evaluation/two", "variants/two"]
-        assert "Stage 'evaluate@one' is cached - skipping run, checking out outputs" in log
-        summary = project.folder / ".gitlab-ci-local" / "artifacts" / "report" / "reports" / "summary.md"
-        assert summary.read_text().count("two: 2") == 2
+
+        project.run(variables, *JOBS, isolated=True)
+        assert sorted(made.read_text().split()) == [
+            *("benchmark/one.json", "benchmark/two.json", "evaluation/one.json", "evaluation/two.json"),
+            "variants/two",
+        ]  # what was not measured, and what changed
+        kept = project.folder / ".gitlab-ci-local" / "artifacts" / "report"
+        lines = [json.loads(line) for line in (kept / "reports" / "summary.md").read_text().splitlines()]
+        assert [line["status"] for line in lines] == ["measured"] * 4
+
+        made.unlink()
+        project.run(variables, *JOBS[1:3], isolated=True)
+        assert not made.exists(), "the next pipeline has everything from S3"
 
 
 def test_without_a_remote_the_job_says_which_variable(project: Checkout) -> None:
@@ -156,6 +171,6 @@ def test_without_a_remote_the_job_says_which_variable(project: Checkout) -> None
 def _recipes(project: Checkout, values: dict[str, int]) -> None:
     """params.yaml of the small project, and the job file for its recipes."""
     project.write("params.yaml", yaml.safe_dump({"recipes": values}))
-    matrix = [{"ASSAY_RUNNER": "cpu", "RECIPE": list(values)}]
+    matrix = [{"ASSAY_RUNNER": name, "RECIPE": [name]} for name in values]
     project.write("ci/recipes.yml", yaml.safe_dump({".recipes": {"parallel": {"matrix": matrix}}}))
     project.commit()
