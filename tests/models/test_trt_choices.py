@@ -167,9 +167,7 @@ def _layer(name: str, kind: str, inputs: list[str], constants: list[str], nodes:
     """One line as the builder of TensorRT-RTX 1.7.1 writes it, shortened."""
 
     def tensors(types: list[str]) -> str:
-        told = ", ".join(
-            f"{{ Name: t, Dimensions: [-1], Datatype: {one}, Format: (Linear) row }}" for one in types
-        )
+        told = ", ".join(f"{{ Name: t, Dimensions: [-1], Datatype: {one}, Format: (Linear) row }}" for one in types)
         return f"[ {told} ]" if types else "[]"
 
     metadata = "".join(f"[ONNX Layer: {node}]" for node in nodes)
