@@ -20,7 +20,7 @@ TIMEOUTS = RolloutTimeouts(
     call_s=10, answer_s=20, verify_s=60, ready_s=90, approval_s=60, switch_s=20, drain_s=20, finish_s=60
 )
 # Short windows, and latency limits for a machine whose cores also serve users, MLflow and the controller.
-PHASE: dict[str, Any] = {"interval_s": 1.5, "count": 3, "min_requests": 4, "suite_items": 6}
+PHASE: dict[str, Any] = {"interval_s": 2, "count": 3, "min_requests": 4, "suite_items": 6}
 CALM = {
     "before": {
         "ttft": "ttft_p95_ms <= max(3 * baseline_ttft_p95_ms, 2000)",
@@ -62,7 +62,7 @@ class Place:
 
 def make(folder: Path) -> Place:
     """Write `folder`/params.yaml, which the rollout commands read when they run there."""
-    own = place.settings(folder / "s", TIMEOUTS)
+    own = place.settings(folder / "s", TIMEOUTS, serve={"max_queue": 1000})
     phases = {
         side: getattr(own.rollout, side).model_copy(
             update=PHASE | {"success_condition": getattr(own.rollout, side).success_condition | CALM[side]}
@@ -82,6 +82,8 @@ def environment(where: Place) -> None:
         del os.environ[name]
     os.environ |= {
         "PYTHONPATH": str(ROOT),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
         "MLFLOW_TRACKING_URI": where.mlflow,
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import RolloutError
@@ -32,6 +32,7 @@ class Story:
     say: Say
     at: str
     auto: bool
+    approved_at: dict[int, float] = field(default_factory=dict)  # by this story; a click's is the trigger's time
 
     def tell(self) -> None:
         """To its end. Raises RolloutError when a pipeline fails, or nothing comes of it in time (with `auto`)."""
@@ -51,6 +52,7 @@ class Story:
 
     def _approve(self, entry: Entry) -> None:
         self.say(f"alias `approved` is set on version {entry.version.model_version}: {entry.name}, {entry.what}")
+        self.approved_at[entry.version.model_version] = time.time()
         approve(entry)
 
     def _pause(self) -> None:
@@ -109,10 +111,12 @@ class Story:
             "state": str(state_of(event)),
             "why": self.watch.cause(event),
         }
-        jobs = [job for job in self.runner.jobs if job.version == event.model_version and job.asked_at < event.at]
+        asked = [job.asked_at for job in self.runner.jobs if job.version == event.model_version]
+        asked = [at for at in asked if at < event.at]
         first = self.watch.first_answer(entry)
-        if jobs and first is not None and first > jobs[-1].asked_at:
-            whole_s = first - jobs[-1].asked_at
+        if asked and first is not None:
+            approved_at = self.approved_at.get(entry.version.model_version, asked[-1])
+            whole_s = first - approved_at
             aside_s = whole_s - self.watch.analysis_s(event.rollout_id, first)
             found |= {"approval_to_first_answer_s": round(whole_s, 1), "analysis_aside_s": round(aside_s, 1)}
         return found

@@ -16,7 +16,7 @@ from demo.watch import Watch, state_of
 from rollout.chain import Event
 from rollout.targets import SLOTS, Slot
 
-LINES = 12
+LINES = 9  # the whole view fits a terminal of 24 lines
 COLOURS = {"Succeeded": "bold green", "RolledBack": "bold yellow", "Aborted": "bold yellow", "Halted": "bold red"}
 
 

@@ -40,7 +40,8 @@ from rollout.targets import local
 
 USERS = {False: 8.0, True: 40.0}  # requests a second: of a real model, of echoes
 QUESTIONS = 200
-LAST = "reports/index.html shows what was measured before the approval, docs/rollout.md how a rollout decides"
+AFTER_ECHO = "`make repro`, then `make demo`: the same on the model that ships"
+AFTER = "reports/index.html shows what was measured before the approval, docs/rollout.md how a rollout decides"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +83,8 @@ def _run(folder: Path, given: argparse.Namespace) -> int:
             if not given.headless and not given.auto:
                 tell(f"{_sentence(found)}. MLflow stays up until Ctrl-C")
                 _wait()
-    print(json.dumps(found) if given.headless else f"{_sentence(found)}\nNext: {LAST}", flush=True)
+    after = AFTER_ECHO if given.echo else AFTER
+    print(json.dumps(found) if given.headless else f"{_sentence(found)}\nNext: {after}", flush=True)
     return 0 if holds(found, entries[1], entries[2]) else 1
 
 
@@ -139,8 +141,15 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 def _sentence(found: dict[str, Any]) -> str:
     ends = ", ".join(f"version {one['version']} {one['state']}" for one in found["rollouts"])
+    times = [
+        f"first answer of version {one['version']}: {one['approval_to_first_answer_s']} s after its approval, "
+        f"{one['analysis_aside_s']} s without the analysis"
+        for one in found["rollouts"][:1]
+        if "analysis_aside_s" in one
+    ]
     chain = "whole" if found["chain_ok"] else "NOT whole"
-    return f"{ends}; {found['requests']:,} requests, {found['lost']} lost; the record's chain is {chain}"
+    asked = f"{found['requests']:,} requests, {found['lost']} lost"
+    return "; ".join([ends, asked, *times, f"the record's chain is {chain}"])
 
 
 def _wait() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core import files, plugins
 from core.errors import ConfigError
 from core.params import Recipe
-from models import manifest
+from models import manifest, tokenizer
 from models.runtimes import Engine, Event, Runtime, Sampling, TokenIds
 from models.runtimes.echo import Behaviour
 
@@ -57,7 +57,10 @@ def engine(folder: Path, threads: int, max_batch: int) -> Engine:
     """The engine contract: the healthy engine, and the faults over it."""
     found = _faults(folder)
     healthy: Engine = plugins.load("models.runtimes", found.runtime).engine(folder, threads, max_batch)
-    return FaultyEngine(healthy, found.how)
+    words = tokenizer.load(folder)
+    vocabulary = words.get_vocab()
+    marks = {*words.all_special_ids, vocabulary.get("<think>"), vocabulary.get("</think>")}
+    return FaultyEngine(healthy, found.how, marks)
 
 
 def _faults(folder: Path) -> Faults:
@@ -70,17 +73,17 @@ def _faults(folder: Path) -> Faults:
 class FaultyEngine:
     """Passes every call on; what comes back is spoilt for the requests that the faults hit."""
 
-    def __init__(self, healthy: Engine, how: Behaviour) -> None:
+    def __init__(self, healthy: Engine, how: Behaviour, marks: Collection[int | None]) -> None:
         self.name, self.version = healthy.name, healthy.version
         self.max_batch, self.context_tokens, self.samples = (
             healthy.max_batch,
             healthy.context_tokens,
             healthy.samples,
         )
-        self._healthy, self._how = healthy, how
+        self._healthy, self._how, self._marks = healthy, how, marks
         self._random = random.Random(0)
         self._started_s, self._requests = time.monotonic(), 0
-        self._hit: dict[int, dict[str, list[int]]] = {}  # handle → fault → tokens of the prompt
+        self._hit: dict[int, dict[str, list[int]]] = {}  # handle → fault → ordinary tokens of the prompt
 
     def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
         """See the contract."""
@@ -88,9 +91,8 @@ class FaultyEngine:
         if self._begun():
             how = self._how
             shares = {"error": how.error_share, "garbage": how.garbage_share, "empty": how.empty_share}
-            self._hit[handle] = {
-                fault: list(prompt) for fault, share in shares.items() if self._random.random() < share
-            }
+            plain = [token for token in prompt if token not in self._marks]
+            self._hit[handle] = {fault: plain for fault, share in shares.items() if self._random.random() < share}
         self._requests += 1
         return handle
 
