@@ -27,8 +27,9 @@ lock:  ## resolve pyproject.toml again into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes --upgrade \
 	  --no-emit-package torch --no-emit-index-url --no-annotate --no-header --quiet \
 	  $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) -o requirements.lock
-	$(BIN)/uv pip compile deploy/docker/requirements.in -c requirements.lock --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --quiet -o deploy/docker/requirements.lock
+	for name in requirements requirements-vllm; do \
+	  $(BIN)/uv pip compile deploy/docker/$$name.in -c requirements.lock --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --no-header --quiet -o deploy/docker/$$name.lock || exit 1; done
 
 repro: setup  ## run the main job: every stage that changed, ending in a verdict, a page and a registered version
 	@$(BIN)/python -m pipelines.repro

@@ -32,18 +32,16 @@ BY_DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    base, repository = _needed("ASSAY_BASE_IMAGE"), _needed("CI_REGISTRY_IMAGE")
-    if not BY_DIGEST.fullmatch(base):
-        raise ConfigError(f"ASSAY_BASE_IMAGE is '{base}': name the image by digest, name@sha256:<64 hex digits>")
-    done = Registration.read(paths.REGISTRATION)
+    done, repository = Registration.read(paths.REGISTRATION), _needed("CI_REGISTRY_IMAGE")
     _run("ci/repro-shared", f"quantize@{done.variant}")
     folder = paths.VARIANTS / done.variant
-    manifest.verify(folder)
+    made = manifest.verify(folder)
     if (held := manifest.digest(folder)) != done.manifest_sha256:
         raise IntegrityError(
             f"{folder} is manifest {held[:12]}, but {done.manifest_sha256[:12]} was registered: run `register` again"
         )
-    digest = build(base, f"{repository}/server:{done.manifest_sha256}", folder, done.manifest_sha256)
+    name = f"{repository}/server:{done.manifest_sha256}"
+    digest = build(*ground(made.runtime), name, folder, done.manifest_sha256)
     image = f"{repository}/server@{digest}"
     told = {"image": image, "manifest_sha256": done.manifest_sha256, "variant": done.variant}
     write_text(IMAGE, json.dumps(told) + "\n")
@@ -51,9 +49,20 @@ def main() -> None:
     print(json.dumps(told))
 
 
-def build(base: str, name: str, folder: Path, manifest_sha256: str) -> str:
+def ground(runtime: str) -> tuple[str, Path]:
+    """What an image stands on: the base, by digest, and the lock of what it lacks. A runtime with a lock of its own
+    (vLLM's own image brings all but a few packages) has a base of its own. Raises ConfigError."""
+    own = DOCKERFILE.parent / f"requirements-{runtime}.lock"
+    variable = f"ASSAY_BASE_IMAGE_{runtime.upper()}" if own.exists() else "ASSAY_BASE_IMAGE"
+    base = _needed(variable)
+    if not BY_DIGEST.fullmatch(base):
+        raise ConfigError(f"{variable} is '{base}': name the image by digest, name@sha256:<64 hex digits>")
+    return base, own if own.exists() else DOCKERFILE.parent / "requirements.lock"
+
+
+def build(base: str, lock: Path, name: str, folder: Path, manifest_sha256: str) -> str:
     """Build and push `name`; returns the digest (sha256:...) that the registry knows the image by."""
-    values = {"BASE": base, "VARIANT": str(folder), "MANIFEST_SHA256": manifest_sha256}
+    values = {"BASE": base, "LOCK": str(lock), "VARIANT": str(folder), "MANIFEST_SHA256": manifest_sha256}
     given = [part for key, value in values.items() for part in ("--build-arg", f"{key}={value}")]
     # Docker's format keeps HEALTHCHECK, which the OCI format has no place for.
     _run("buildah", "build", "--format", "docker", "--file", str(DOCKERFILE), *given, "--tag", name, ".")

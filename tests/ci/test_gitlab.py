@@ -38,7 +38,7 @@ def test_jobs_name_make_targets_that_exist() -> None:
 
 def test_every_variable_that_a_project_sets_is_in_the_docs() -> None:
     told = (ROOT / "docs" / "ci.md").read_text()
-    used = {name for file in CALLED for name in re.findall(r"\bASSAY_[A-Z_]+", file.read_text())}
+    used = {name for file in CALLED for name in re.findall(r"\bASSAY_[A-Z_]*[A-Z]\b", file.read_text())}
     trigger = {"ASSAY_ACTION", "ASSAY_MODEL", "ASSAY_VERSION", "ASSAY_DIGEST", "ASSAY_RUNNER"}
     assert [name for name in sorted(used - trigger) if f"`{name}`" not in told] == []
 

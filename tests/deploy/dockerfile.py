@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +31,10 @@ def values(name: str) -> list[str]:
 
 
 def copied() -> list[tuple[list[str], str]]:
-    """What comes from the build context, and where it goes."""
-    parts = [value.split() for value in values("COPY") if not value.startswith("--from")]
+    """What comes from the build context into the image itself, and where it goes."""
+    stages = [number for number, instruction in enumerate(read()) if instruction.name == "FROM"]
+    copies = [instruction.value for instruction in read()[stages[-1] :] if instruction.name == "COPY"]
+    parts = [value.split() for value in copies if not value.startswith("--from")]
     return [(sources, target) for *sources, target in parts]
 
 
@@ -51,16 +54,12 @@ def environment() -> dict[str, str]:
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps `path` out of the build; the last line that matches counts."""
-    found = False
+    """Whether .dockerignore keeps `path` out of the build; the last line that matches it or a folder of it counts."""
+    found, parts = False, path.split("/")
+    every = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     for line in (ROOT / ".dockerignore").read_text().splitlines():
-        if line and not line.startswith("#"):
-            pattern = line.removeprefix("!")
-            every = "".join(f"{part}/" for part in path.split("/"))
-            if (
-                pattern == "*"
-                or every.startswith(f"{pattern}/")
-                or (pattern.startswith("**/") and f"{pattern[3:]}/" in every)
-            ):
-                found = not line.startswith("!")
+        pattern = line.removeprefix("!")
+        names = parts if pattern.startswith("**/") else every
+        if any(fnmatch(name, pattern.removeprefix("**/")) for name in names) and not line.startswith("#"):
+            found = not line.startswith("!")
     return found

@@ -55,6 +55,7 @@ def test_the_image_is_tagged_by_manifest_and_deployed_by_digest(project: Path) -
     name = f"registry.example/group/assay/server:{digest}"
     assert f"--build-arg BASE={BASE}" in built
     assert "--build-arg VARIANT=artifacts/variants/int8" in built
+    assert "--build-arg LOCK=deploy/docker/requirements.lock" in built
     assert f"--build-arg MANIFEST_SHA256={digest}" in built
     assert f"--tag {name} " in built
     assert pushed.endswith(name)
@@ -75,6 +76,15 @@ def test_a_moving_base_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch
         build_image.main()
 
 
+def test_a_runtime_with_an_environment_of_its_own_has_its_own_base(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="ASSAY_BASE_IMAGE_VLLM is not set"):
+        build_image.ground("vllm")
+    monkeypatch.setenv("ASSAY_BASE_IMAGE_VLLM", BASE)
+    assert build_image.ground("vllm") == (BASE, Path("deploy/docker/requirements-vllm.lock"))
+
+
 def test_weights_that_are_not_those_registered_are_not_built(project: Path) -> None:
     (project / paths.VARIANTS / "int8" / "weights.bin").write_bytes(b"other")
     with pytest.raises(IntegrityError):
@@ -91,7 +101,7 @@ def test_a_builder_that_fails_or_is_missing_is_told_in_one_line(
     (project / "bin" / "buildah").unlink()
     monkeypatch.setenv("PATH", str(project / "bin"))
     with pytest.raises(ResourceError, match="is not installed here"):
-        build_image.build(BASE, "name", Path("folder"), "0" * 64)
+        build_image.build(BASE, Path("lock"), "name", Path("folder"), "0" * 64)
 
 
 def _program(path: Path, text: str) -> None:

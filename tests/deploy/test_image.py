@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import httpx
+import pytest
 
 from core import params
 from core.params import Recipe
@@ -45,14 +46,21 @@ def test_it_runs_as_the_user_and_on_the_port_of_the_manifests() -> None:
     assert f":{port}/health/ready" in dockerfile.health_check()[-1]
 
 
-def test_its_packages_are_those_of_the_project_s_lock() -> None:
-    own, all_packages = _locked(LOCK), _locked(ROOT / "requirements.lock")
+@pytest.mark.parametrize("lock", sorted(LOCK.parent.glob("*.lock")), ids=lambda lock: str(lock.stem))
+def test_its_packages_are_those_of_the_project_s_lock(lock: Path) -> None:
+    own, all_packages = _locked(lock), _locked(ROOT / "requirements.lock")
     assert own
     assert {name: all_packages.get(name) for name in own} == own, "run `make lock`"
 
 
 def test_only_the_code_of_the_server_is_sent_to_the_builder() -> None:
-    sent = ["core/cli.py", "models/runtimes/ort.py", "pipelines/serve.py", "artifacts/variants/int8/weights.bin"]
+    sent = [
+        "core/cli.py",
+        "models/runtimes/ort.py",
+        "pipelines/serve.py",
+        "deploy/docker/requirements-vllm.lock",
+        "artifacts/variants/int8/weights.bin",
+    ]
     kept_back = [
         ".git/config",
         "models/reference/model.safetensors",
