@@ -21,22 +21,28 @@ class Session(Protocol):
     """Executes steps over a KV cache that it keeps; a feed with `past` 0 begins a new batch."""
 
     def step(self, profile: int, feed: Feed) -> Any:
-        """Logits as a torch tensor of shape (batch, length, vocabulary)."""
+        """Logits as a torch tensor of shape (batch, length, vocabulary), valid until the next step."""
         ...
 
     def close(self) -> None: ...
 
 
 class EngineSession:
-    """Buffers are as large as the largest profile asks for, and made once."""
+    """Buffers are as large as the largest profile asks for, and made once; models/tensorrt/memory.py counts them."""
 
-    def __init__(self, library: Library, plan: bytes, architecture: Architecture, known: Sequence[Profile]) -> None:
+    def __init__(
+        self,
+        library: Library,
+        plan: bytes,
+        architecture: Architecture,
+        known: Sequence[Profile],
+        device: str = "cuda",
+    ) -> None:
         import torch
 
-        self._torch, self._architecture = torch, architecture
+        self._torch, self._architecture, self._device = torch, architecture, device
         module = library.module
-        logger = module.Logger(module.Logger.ERROR)
-        self._runtime = module.Runtime(logger)
+        self._runtime = module.Runtime(module.Logger(module.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         self._context = self._engine.create_execution_context() if self._engine else None
         if self._context is None:
@@ -44,7 +50,7 @@ class EngineSession:
                 f"{library.name} {library.version} cannot load this engine here: it was compiled for another GPU or "
                 "version, or memory is short; run `python -m stages.compile` on this machine"
             )
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream() if device == "cuda" else None
         batch = max(profile.batch.high for profile in known)
         total = max(profile.past.high + profile.length.high for profile in known)
         rows = max(profile.batch.high * profile.length.high for profile in known)
@@ -57,25 +63,25 @@ class EngineSession:
     def step(self, profile: int, feed: Feed) -> Any:
         """Run the engine once. Raises RuntimeFault when a shape or the execution is refused."""
         torch, context = self._torch, self._context
+        handle = self._stream.cuda_stream if self._stream else 0
         inputs, outputs = shapes(self._architecture, feed)
-        with torch.cuda.stream(self._stream):
-            context.set_optimization_profile_async(profile, self._stream.cuda_stream)
-            fed = {name: torch.from_numpy(getattr(feed, name)).cuda() for name in TOKENS}
+        with torch.cuda.stream(self._stream):  # does nothing for None
+            context.set_optimization_profile_async(profile, handle)
+            bound = {name: torch.from_numpy(getattr(feed, name)).to(self._device) for name in TOKENS}
             past, present = self._sides
-            fed |= {f"past_key_values.{name}": buffer for name, buffer in past.items()}
-            given = {"logits": self._logits} | {f"present.{name}": buffer for name, buffer in present.items()}
+            bound |= {f"past_key_values.{name}": buffer for name, buffer in past.items()}
+            bound |= {f"present.{name}": buffer for name, buffer in present.items()} | {"logits": self._logits}
             for name, shape in inputs.items():
                 if not context.set_input_shape(name, shape):
                     raise RuntimeFault(f"the engine takes no {name} of shape {shape} in profile {profile}")
-            for name, tensor in (fed | given).items():
+            for name, tensor in bound.items():
                 context.set_tensor_address(name, tensor.data_ptr())
-            if not context.execute_async_v3(self._stream.cuda_stream):
-                raise RuntimeFault("the engine did not execute: see TensorRT's message above; lower the batch")
-            self._sides.reverse()  # what this step gave is what the next one takes
-            size = math.prod(outputs["logits"])
-            logits = self._logits[:size].view(outputs["logits"]).clone()
-        self._stream.synchronize()
-        return logits
+            if not context.execute_async_v3(handle):
+                raise RuntimeFault("the engine did not execute: see TensorRT's message above")
+        if self._stream:
+            self._stream.synchronize()
+        self._sides.reverse()  # what this step gave is what the next one takes
+        return self._logits[: math.prod(outputs["logits"])].view(outputs["logits"])
 
     def close(self) -> None:
         """Free the engine and its buffers. Calling it twice is fine."""
@@ -84,7 +90,13 @@ class EngineSession:
         self._torch.cuda.empty_cache()
 
     def _buffer(self, elements: int) -> Any:
-        return self._torch.empty(elements, dtype=self._torch.float16, device="cuda")
+        try:
+            return self._torch.empty(elements, dtype=self._torch.float16, device=self._device)
+        except self._torch.OutOfMemoryError as error:
+            raise RuntimeFault(
+                f"GPU out of memory for the engine's KV cache and logits ({error}): free the card, or lower "
+                "compile.batches, compile.context_tokens or compile.prefill_tokens and compile again"
+            ) from error
 
 
 TOKENS = ("input_ids", "attention_mask", "position_ids")

@@ -80,7 +80,7 @@ class TensorRTRuntime:
         for start in range(0, len(sequences), self._largest):
             part = sequences[start : start + self._largest]
             feed = Batch(part).prefill()
-            output = self._session.step(self._choose(feed.batch, feed.length, 0), feed).float().cpu().numpy()
+            output = self._session.step(self._choose(feed.batch, feed.length, 0), feed).cpu().float().numpy()
             found += [np.ascontiguousarray(output[row, : len(sequence)]) for row, sequence in enumerate(part)]
         return found
 

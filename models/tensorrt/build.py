@@ -51,7 +51,7 @@ def build(
     module = library.module
     log = _logger(module)
     builder = module.Builder(log)
-    network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(_strongly_typed(module))
     parser = module.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
         raise EngineError(f"{graph}: {library.name} {library.version} {_first_error(parser)}")
@@ -77,7 +77,7 @@ def build(
     texts = [text for _, text in log.told]
     return Built(
         plan=bytes(plan),
-        layers=inspect.from_log(texts),
+        layers=_layers(module, log, plan, texts),
         weights_bytes=_largest(WEIGHTS, texts),
         activation_bytes=_largest(ACTIVATIONS, texts),
         timing_cache=state,
@@ -98,6 +98,23 @@ def _logger(module: Any) -> Any:
             self.told.append(("error" if grave else "told", message))
 
     return Log()
+
+
+def _strongly_typed(module: Any) -> int:
+    """Types are the graph's. A TensorRT without the flag knows no other kind of network."""
+    flag = getattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _layers(module: Any, log: Any, plan: Any, texts: Sequence[str]) -> list[Layer]:
+    """From the log where the builder told them (TensorRT-RTX), else from the engine, which needs its GPU."""
+    if any(text.startswith(inspect.HEADING) for text in texts):
+        return inspect.from_log(texts)
+    engine = module.Runtime(log).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError("the engine can be inspected neither in the builder's log nor by loading it on this GPU")
+    inspector = engine.create_engine_inspector()
+    return inspect.from_inspector(inspector.get_engine_information(module.LayerInformationFormat.JSON))
 
 
 def _first_error(parser: Any) -> str:

@@ -1,0 +1,57 @@
+"""The session of the tensorrt runtime on real buffers: what is bound, how past and present change places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import RuntimeFault
+from core.params import CompileParams
+from models import families
+from models.export import fused
+from models.quantizers import Context, trt_fp16
+from models.runtimes import tensorrt
+from models.runtimes._tensorrt_session import EngineSession
+from models.tensorrt import profiles
+from tests.parts.ort_session import OrtSession
+from tests.parts.trt_library import on_onnxruntime
+
+KNOWN = profiles.plan(CompileParams(batches=[4], prefill_tokens=32, context_tokens=64))
+PROMPTS = [[9, 8, 7, 20, 31], [11], [40, 41, 42]]
+
+
+@pytest.fixture(scope="module")
+def graph(workshop: Context, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("half")
+    trt_fp16.quantize(workshop, trt_fp16.Options(), folder)
+    return folder / fused.GRAPH
+
+
+def test_bound_buffers_give_what_the_graph_gives(graph: Path, workshop: Context) -> None:
+    """24 steps through the same two buffers; then a second, shorter batch through what the first one left in them."""
+    architecture = families.read(workshop.model_folder)
+    library, _ = on_onnxruntime()
+    bound = tensorrt.TensorRTRuntime(
+        EngineSession(library, str(graph).encode(), architecture, KNOWN, device="cpu"), KNOWN, architecture, "1"
+    )
+    plain = tensorrt.TensorRTRuntime(OrtSession(graph, architecture, KNOWN), KNOWN, architecture, "1")
+    for prompts in (PROMPTS, PROMPTS[1:]):
+        assert bound.generate(prompts, 24, ignore_eos=True) == plain.generate(prompts, 24, ignore_eos=True)
+        for ours, theirs in zip(bound.logits(prompts), plain.logits(prompts), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    bound.close()
+    bound.close()
+
+
+def test_an_engine_that_does_not_load_or_run_is_told(graph: Path, workshop: Context) -> None:
+    architecture = families.read(workshop.model_folder)
+    library, _ = on_onnxruntime(loads=False)
+    with pytest.raises(RuntimeFault, match="compiled for another GPU or version"):
+        EngineSession(library, b"", architecture, KNOWN, device="cpu")
+    library, contexts = on_onnxruntime()
+    session = EngineSession(library, str(graph).encode(), architecture, KNOWN, device="cpu")
+    contexts[0].refuse = True
+    with pytest.raises(RuntimeFault, match="did not execute"):
+        tensorrt.TensorRTRuntime(session, KNOWN, architecture, "1").generate([[9]], 1)
