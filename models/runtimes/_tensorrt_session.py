@@ -44,7 +44,7 @@ class EngineSession:
         module = library.module
         self._runtime = module.Runtime(module.Logger(module.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan)
-        self._context = self._engine.create_execution_context() if self._engine else None
+        self._context: Any = self._engine.create_execution_context() if self._engine else None
         if self._context is None:
             raise RuntimeFault(
                 f"{library.name} {library.version} cannot load this engine here: it was compiled for another GPU or "
