@@ -1,0 +1,95 @@
+"""The stage that compiles engines: what it writes and refuses; and a variant that cannot run here never passes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import variant
+from core import params, paths, plugins
+from core.errors import ConfigError
+from core.params import BenchmarkParams
+from core.records import Compilation
+from models import gates, manifest
+from models.evaluation import systems
+from models.gates import Evidence
+from models.quantizers import Context
+from models.tensorrt import library
+from stages import compile as stage
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(workshop: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project as `quantize` leaves it, with targets that compile, that do not fit and that are not supported."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["compile"] |= {"prefill_tokens": 64, "context_tokens": 128}
+    raw["compile"]["targets"] = {
+        "l4": {"compute_capability": "8.9", "memory_mib": 23034},
+        "tiny": {"compute_capability": "8.9", "memory_mib": 100},
+        "h100": {"compute_capability": "9.0", "memory_mib": 81559},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(library, "card", lambda: None)
+    settings = params.load()
+    shutil.copytree(workshop.model_folder, paths.MODEL)
+    folder = paths.VARIANTS / "trt-int8"
+    folder.mkdir(parents=True)
+    plugin = plugins.load("models.quantizers", "trt_int8")
+    facts = plugin.quantize(workshop, plugin.Options(), folder)
+    recipe = settings.recipe("trt-int8")
+    manifest.write(folder, variant="trt-int8", recipe=recipe, model_folder=paths.MODEL, facts=facts)
+    return tmp_path
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, recipe: str) -> None:
+    monkeypatch.setattr("sys.argv", ["compile", recipe])
+    stage.main()
+
+
+def test_every_target_is_in_the_record_and_those_that_compiled_are_versions(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run(monkeypatch, "trt-int8")
+    folder = paths.ENGINES / "trt-int8"
+    made = Compilation.read(folder / stage.RECORD)
+    assert made.made_from == manifest.digest(paths.VARIANTS / "trt-int8")
+    assert {one.target: one.status for one in made.engines} == {
+        "l4": "compiled",
+        "tiny": "refused",
+        "h100": "not_compiled_here",
+    }
+    assert sorted(path.name for path in folder.iterdir()) == [stage.RECORD, "l4"]
+    assert manifest.digest(folder / "l4") == made.engines[0].manifest_sha256
+    told = capsys.readouterr().err
+    assert "trt-int8 for l4" in told
+    assert "trt-int8 for tiny: refused: does not fit" in told
+    assert "trt-int8 for h100: not compiled here" in told
+
+
+def test_what_cannot_be_compiled_for_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"recipes\.fp32\.runtime is ort: only tensorrt has engines"):
+        _run(monkeypatch, "fp32")
+    raw = yaml.safe_load((root / "params.yaml").read_text())
+    raw["compile"]["context_tokens"] = 1024
+    (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(ConfigError, match="context_tokens is 1024, the model ends at 512 positions"):
+        _run(monkeypatch, "trt-int8")
+
+
+def test_a_variant_that_cannot_run_here_is_listed_and_never_passes(root: Path) -> None:
+    folder = paths.VARIANTS / "trt-int8"
+    assert systems.why_not_here(manifest.verify(folder).runtime) == "no NVIDIA GPU on this machine"
+    settings = BenchmarkParams(batches=[1], output_tokens=4, rounds=3)
+    record = variant.measure("trt-int8", "tensorrt", folder, paths.MODEL, [[9, 8, 7]], settings, threads=2)
+    assert (record.status, record.why_not_measured) == ("not_measured_here", "no NVIDIA GPU on this machine")
+    evidence = Evidence("trt-int8", "tensorrt", manifest.digest(folder), None, None, record)
+    judged = gates.judge([evidence], params.load().select)["trt-int8"]
+    assert {gate.gate: gate.verdict for gate in judged if gate.gate != "integrity"} == dict.fromkeys(
+        ("drift", "benchmark", "ttft_p95", "itl_p95"), "inconclusive"
+    )
