@@ -27,7 +27,7 @@ ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 class Built:
     """A serialized engine and what the builder told about it. `activation_bytes` is of the largest profile."""
 
-    plan: bytes
+    plan: memoryview  # of the builder's own memory: an engine is as large as its weights
     layers: list[Layer]
     weights_bytes: int
     activation_bytes: int
@@ -76,7 +76,7 @@ def build(
     timing.keep(config, timing_cache)
     texts = [text for _, text in log.told]
     return Built(
-        plan=bytes(plan),
+        plan=memoryview(plan),
         layers=_layers(module, log, plan, texts),
         weights_bytes=_largest(WEIGHTS, texts),
         activation_bytes=_largest(ACTIVATIONS, texts),

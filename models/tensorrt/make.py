@@ -85,7 +85,7 @@ def engine(
             "layers": layers,
             "build_s": built.build_s,
             "timing_cache": built.timing_cache,
-            "plan_mib": len(built.plan) / 2**20,
+            "plan_mib": built.plan.nbytes / 2**20,
         }
     )
     for layer in layers.not_int8:
@@ -117,7 +117,8 @@ def _write(
 ) -> None:
     """The plan, what serving needs beside it, and the manifest, which tells builder, target and options."""
     folder.mkdir(parents=True)
-    files.write_bytes(folder / engines.PLAN, built.plan)
+    with files.atomic_path(folder / engines.PLAN) as temporary:
+        temporary.write_bytes(built.plan)
     for name in variant.made.files:
         if "/" not in name and not name.startswith(GRAPH):
             shutil.copy(variant.folder / name, folder)
