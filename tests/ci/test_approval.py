@@ -120,6 +120,12 @@ def test_a_click_moves_the_traffic(house: House) -> None:
     assert "anna" in history
     assert pipeline.web_url in history
 
+    house.project.run(house.variables(pipeline), "rollback")
+    assert _live(house) == house.versions[1].digest
+    scheduled = {"CI_PIPELINE_SOURCE": "schedule"} | house.of_project | house.gitlab.environment
+    assert "reconcile" in house.project.run(scheduled)
+    assert len(house.gitlab.pipelines) == 1, "what was rolled back is not promoted again by itself"
+
 
 def _live(house: House) -> str:
     body = {"model": "assay", "messages": [{"role": "user", "content": "1 2"}], "max_tokens": 4}
