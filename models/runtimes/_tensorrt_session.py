@@ -28,7 +28,7 @@ class Session(Protocol):
 
 
 class EngineSession:
-    """Buffers are as large as the largest profile asks for, and made once; models/tensorrt/memory.py counts them."""
+    """Buffers are made for the largest batch so far and the whole context; models/tensorrt/memory.py counts them."""
 
     def __init__(
         self,
@@ -51,20 +51,17 @@ class EngineSession:
                 "version, or memory is short; run `python -m stages.compile` on this machine"
             )
         self._stream = torch.cuda.Stream() if device == "cuda" else None
-        batch = max(profile.batch.high for profile in known)
-        total = max(profile.past.high + profile.length.high for profile in known)
-        rows = max(profile.batch.high * profile.length.high for profile in known)
-        cache = batch * architecture.kv_heads * total * architecture.head_dim
-        names = profiles.cache_names(architecture.layers)
-        # Never empty, even for a past of no tokens: TensorRT wants an address for every tensor.
-        self._sides = [{name: self._buffer(cache) for name in names} for _ in ("past", "present")]
-        self._logits = self._buffer(rows * architecture.vocabulary)
+        self._total = max(profile.past.high + profile.length.high for profile in known)
+        self._rows = 0  # that the cache has room for
+        self._sides: list[dict[str, Any]] = []  # past, present
+        self._logits: Any = None
 
     def step(self, profile: int, feed: Feed) -> Any:
         """Run the engine once. Raises RuntimeFault when a shape or the execution is refused."""
         torch, context = self._torch, self._context
         handle = self._stream.cuda_stream if self._stream else 0
         inputs, outputs = shapes(self._architecture, feed)
+        self._make_room(feed.batch, math.prod(outputs["logits"]))
         with torch.cuda.stream(self._stream):  # does nothing for None
             context.set_optimization_profile_async(profile, handle)
             bound = {name: torch.from_numpy(getattr(feed, name)).to(self._device) for name in TOKENS}
@@ -89,14 +86,29 @@ class EngineSession:
         self._sides, self._logits = [], None
         self._torch.cuda.empty_cache()
 
-    def _buffer(self, elements: int) -> Any:
+    def _make_room(self, batch: int, logits: int) -> None:
+        """Buffers for `batch` rows and `logits` elements, never empty: TensorRT wants an address for every tensor.
+
+        A batch grows between two prefills only, when what the cache held is no longer wanted.
+        """
+        a, torch = self._architecture, self._torch
         try:
-            return self._torch.empty(elements, dtype=self._torch.float16, device=self._device)
-        except self._torch.OutOfMemoryError as error:
+            if batch > self._rows:
+                self._sides, self._rows = [], 0  # freed first
+                size, names = batch * a.kv_heads * self._total * a.head_dim, profiles.cache_names(a.layers)
+                self._sides = [{name: self._buffer(size) for name in names} for _ in ("past", "present")]
+                self._rows = batch
+            if self._logits is None or logits > self._logits.numel():
+                self._logits = None
+                self._logits = self._buffer(logits)
+        except torch.OutOfMemoryError as error:
             raise RuntimeFault(
-                f"GPU out of memory for the engine's KV cache and logits ({error}): free the card, or lower "
-                "compile.batches, compile.context_tokens or compile.prefill_tokens and compile again"
+                f"GPU out of memory for the KV cache and logits of batch {batch} ({error}): lower the batch, or free "
+                "the card, or lower compile.context_tokens and compile again"
             ) from error
+
+    def _buffer(self, elements: int) -> Any:
+        return self._torch.empty(elements, dtype=self._torch.float16, device=self._device)
 
 
 TOKENS = ("input_ids", "attention_mask", "position_ids")
