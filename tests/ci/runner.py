@@ -60,7 +60,8 @@ class Checkout:
         self, arguments: Iterable[str], variables: Mapping[str, str], keep: bool = False
     ) -> subprocess.CompletedProcess[str]:
         given = [part for name, value in variables.items() for part in ("--variable", f"{name}={value}")]
-        command = ["gitlab-ci-local", "--force-shell-executor", "--ignore-predefined-vars", ",".join(variables)]
+        own = ["--home", str(self.folder.parent / "home")]  # not the variables of whoever runs the tests
+        command = ["gitlab-ci-local", *own, "--force-shell-executor", "--ignore-predefined-vars", ",".join(variables)]
         return subprocess.run(
             [*command, "--no-color", "--no-artifacts-to-source", "--concurrency", "2", *given, *arguments],
             cwd=self.folder, env=_environment(), text=True, check=False, stdin=subprocess.DEVNULL,

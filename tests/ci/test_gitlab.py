@@ -56,6 +56,15 @@ def test_every_tag_of_a_runner_is_in_the_docs() -> None:
     assert [tag for tag in sorted(tags - {"$ASSAY_RUNNER"}) if f"| `{tag}` |" not in told] == []
 
 
+def test_who_may_not_install_what_tests_need_is_told_the_command(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    command = ["/bin/bash", str(ROOT / "ci" / "system-packages")]
+    run = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "sudo apt-get install redis-server chromium rsync npm" in run.stderr
+
+
 def test_no_image_is_named_by_a_moving_tag() -> None:
     for file in FILES:
         assert ":latest" not in file.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_what_changes_live_traffic_is_one_at_a_time_on_the_production_host() -> 
 
 @pytest.mark.timeout(300)
 def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
-    project = checkout(tmp_path / "project", ".dvc/config", "core")
+    project = checkout(tmp_path / "project", ".dvc/config", ".dvc/.gitignore", "core")
     project.write("dvc.yaml", STAGES)
     project.write("make.sh", MAKE)
     _recipes(project, {"one": 1, "two": 1})
@@ -147,6 +148,7 @@ def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
         assert [line["status"] for line in lines] == ["measured"] * 4
 
         made.unlink()
+        shutil.rmtree(project.folder / ".gitlab-ci-local" / "builds")  # other machines
         project.run(variables, *JOBS[1:3], isolated=True)
         assert not made.exists(), "the next pipeline has everything from S3"
 
