@@ -1,8 +1,8 @@
 """TensorRT: runs an engine that `compile` made, where the card allows it.
 
 `load` takes an engine's folder, or a variant's: then the engine made of that very variant for this card is looked up
-below artifacts/engines. TensorRT-RTX does not run on Hopper. Everything but the execution itself is the same anywhere
-and is tested on a CPU, with onnxruntime running the graph that the engine was compiled from.
+below artifacts/engines, or compiled now. TensorRT-RTX does not run on Hopper. Everything but the execution itself is
+the same anywhere and is tested on a CPU, with onnxruntime running the graph that the engine was compiled from.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ def available() -> str | None:
 
 def load(folder: Path, threads: int) -> TensorRTRuntime:
     """The engine in `folder`, or the one made of the variant in `folder` for this card. `threads` has no effect."""
-    from models.tensorrt import engines
+    from models.tensorrt import here
 
-    if reason := available():
+    card = library.card()
+    if (reason := available()) or card is None:
         raise RuntimeFault(f"{folder} cannot run here: {reason}")
-    found = engines.for_card(folder, library.card())
+    found = here.load(folder, card)
     session = EngineSession(found.library, found.plan, found.architecture, found.profiles)
     return TensorRTRuntime(session, found.profiles, found.architecture, found.library.version)
 

@@ -27,14 +27,12 @@ class Loaded:
     library: Library
 
 
-def for_card(folder: Path, card: Card | None, root: Path = paths.ENGINES) -> Loaded:
-    """The engine in `folder`, or the one below `root` that was made of the variant in `folder` for `card`.
+def read(folder: Path) -> Loaded:
+    """The engine in `folder`.
 
-    Raises IntegrityError when a file differs from its manifest, RuntimeFault when there is no such engine or when the
-    library that made it is not installed in the same version.
+    Raises IntegrityError when a file differs from its manifest, RuntimeFault when the library that made it is not
+    installed in the same version.
     """
-    if not (folder / PLAN).exists():
-        folder = _made_of(folder, card, root)
     made = manifest.verify(folder)
     name, version = made.facts["library"], made.facts["library_version"]
     match = next((one for one in library.installed() if (one.name, one.version) == (name, version)), None)
@@ -43,22 +41,16 @@ def for_card(folder: Path, card: Card | None, root: Path = paths.ENGINES) -> Loa
     return Loaded((folder / PLAN).read_bytes(), profiles.from_json(made.facts["profiles"]), made.architecture, match)
 
 
-def _made_of(folder: Path, card: Card | None, root: Path) -> Path:
-    variant, digest = manifest.read(folder).variant, manifest.digest(folder)
-    capability = card.capability if card else None
-    for candidate in sorted((root / variant).glob(f"*/{PLAN}")):
-        if _is_for(candidate.parent, digest, capability):
-            return candidate.parent
-    name = card.name if card else "no GPU"
-    raise RuntimeFault(
-        f"no engine of {variant} (manifest {digest[:12]}) for compute capability {capability} ({name}) below {root}: "
-        f"add the card to compile.targets and run `python -m stages.compile {variant}`"
-    )
+def made_of(variant_folder: Path, card: Card, root: Path = paths.ENGINES) -> Path | None:
+    """Folder of the engine below `root` that was made of this very variant for the card's compute capability."""
+    variant, digest = manifest.read(variant_folder).variant, manifest.digest(variant_folder)
+    candidates = (plan.parent for plan in sorted((root / variant).glob(f"*/{PLAN}")))
+    return next((folder for folder in candidates if _is_for(folder, digest, card.capability)), None)
 
 
-def _is_for(folder: Path, digest: str, capability: str | None) -> bool:
+def _is_for(folder: Path, digest: str, capability: str) -> bool:
     try:
         made: Manifest = manifest.read(folder)
     except IntegrityError:
-        return False  # not a finished engine; the message that none was found tells what to do
+        return False  # not a finished engine: another one is looked for, or made
     return made.facts.get("made_from") == digest and made.facts.get("compute_capability") == capability

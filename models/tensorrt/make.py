@@ -116,7 +116,7 @@ def _write(
     folder: Path,
 ) -> None:
     """The plan, what serving needs beside it, and the manifest, which tells builder, target and options."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with files.atomic_path(folder / engines.PLAN) as temporary:
         temporary.write_bytes(built.plan)
     for name in variant.made.files:

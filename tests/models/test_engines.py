@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from core import params, plugins
+from core import params, paths, plugins
 from core.errors import EngineError, IntegrityError, RuntimeFault
 from core.params import CompileParams, Recipe, TargetParams
 from models import families, manifest
 from models.export import fused
 from models.quantizers import Context
-from models.tensorrt import build, engines, inspect, library, make, profiles
+from models.tensorrt import build, engines, here, inspect, library, make, profiles
 from models.tensorrt.library import Card
 from models.tensorrt.make import Source
 
@@ -166,17 +167,44 @@ def test_an_engine_is_found_by_its_card_and_verified(int8: Source, tmp_path: Pat
     root, card = tmp_path / "engines", Card("NVIDIA L4", "8.9", 23034)
     made = make.engine(int8, "l4", L4, SMALL, LIBRARIES, None, root / "v" / "l4", tmp_path)
     assert made.status == "compiled"
-    found = engines.for_card(int8.folder, card, root)
+    folder = engines.made_of(int8.folder, card, root)
+    assert folder == root / "v" / "l4"
+    found = engines.read(folder)
     assert found.profiles == profiles.plan(SMALL)
     assert found.library == LIBRARIES[0]
     assert found.architecture == int8.made.architecture
 
-    with pytest.raises(RuntimeFault, match=r"no engine of v .* for compute capability 7.5 \(Tesla T4\)"):
-        engines.for_card(int8.folder, Card("Tesla T4", "7.5", 15360), root)
-    plan = root / "v" / "l4" / engines.PLAN
+    assert engines.made_of(int8.folder, Card("Tesla T4", "7.5", 15360), root) is None
+    plan = folder / engines.PLAN
     plan.write_bytes(plan.read_bytes()[:-1] + b"x")
     with pytest.raises(IntegrityError, match=r"changed: engine\.plan"):
-        engines.for_card(int8.folder, card, root)
+        engines.read(folder)
+
+
+def test_an_engine_of_another_version_is_refused(
+    int8: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.engine(int8, "l4", L4, SMALL, LIBRARIES, None, tmp_path / "l4", tmp_path)
+    monkeypatch.setattr(library, "installed", lambda: [replace(LIBRARIES[0], version="1.8")])
+    with pytest.raises(RuntimeFault, match=r"compiled by tensorrt-rtx 1\.7\.1\.116, which is not installed"):
+        engines.read(tmp_path / "l4")
+
+
+def test_a_card_without_an_engine_gets_one_that_is_kept(
+    int8: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    shutil.copytree(int8.model_folder, tmp_path / paths.MODEL)
+    monkeypatch.chdir(tmp_path)
+    card = Card("NVIDIA A10", "8.6", 23028)
+    first = here.load(int8.folder, card)
+    assert first.profiles == profiles.plan(SHIPPED.compile)
+    assert "compiling v for NVIDIA A10" in capsys.readouterr().err
+    assert here.load(int8.folder, card).plan == first.plan
+    assert "compiling" not in capsys.readouterr().err
+    with pytest.raises(RuntimeFault, match=r"no engine of v for NVIDIA H200: .* does not support"):
+        here.load(int8.folder, Card("NVIDIA H200", "9.0", 143771))
+    assert len(list((here.CACHE / "v").iterdir())) == 1, "what failed leaves nothing"
 
 
 def test_the_builders_wording_is_checked() -> None:
