@@ -18,6 +18,7 @@ class Row:
     capability: str
     verdict: Verdict
     status: str
+    measured: str  # of an engine that was compiled: whether its recipe was measured here
     built_by: str
     plan_mib: str
     matmuls: str
@@ -30,12 +31,18 @@ class Row:
 VERDICTS: dict[str, Verdict] = {"compiled": "pass", "refused": "fail", "not_compiled_here": "inconclusive"}
 
 
-def rows(compilations: Sequence[Compilation]) -> list[Row]:
-    """Every engine of every recipe, in the order of params."""
-    return [_row(made.variant, engine) for made in compilations for engine in made.engines]
+def rows(compilations: Sequence[Compilation], measured: Sequence[str]) -> list[Row]:
+    """Every engine of every recipe, in the order of params; `measured` names the recipes that evaluate measured."""
+    return [_row(made.variant, engine, made.variant in measured) for made in compilations for engine in made.engines]
 
 
-def _row(recipe: str, engine: Engine) -> Row:
+def profiles(compilations: Sequence[Compilation]) -> list[str]:
+    """What the engines were built for, each told once."""
+    told = [f"{'; '.join(made.profiles)}; workspace {number(made.workspace_mib)} MiB." for made in compilations]
+    return list(dict.fromkeys(told))
+
+
+def _row(recipe: str, engine: Engine, measured: bool) -> Row:
     layers, memory = engine.layers, engine.memory
     missed = bool(layers and layers.not_int8)
     return Row(
@@ -44,6 +51,7 @@ def _row(recipe: str, engine: Engine) -> Row:
         capability=engine.compute_capability,
         verdict="fail" if missed else VERDICTS[engine.status],
         status=engine.status.replace("_", " "),
+        measured="" if engine.status != "compiled" else "measured" if measured else "not measured here",
         built_by=f"{engine.library} {engine.library_version}" if engine.library else DASH,
         plan_mib=number(engine.plan_mib, 1),
         matmuls=", ".join(f"{count} {kind}" for kind, count in layers.matmuls.items()) if layers else DASH,

@@ -69,6 +69,11 @@ class Material:
         return next((variant for variant in self.variants if variant.name == self.decision.variant), None)
 
     @property
+    def measured(self) -> list[str]:
+        """The variants whose accuracy was measured, on whatever machine could."""
+        return [one.name for one in self.variants if one.evaluation and one.evaluation.status == "measured"]
+
+    @property
     def batches(self) -> list[int]:
         """Every batch size that was measured for any variant, ascending."""
         return sorted({load.batch for one in self.variants if one.benchmark for load in one.benchmark.workloads})

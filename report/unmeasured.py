@@ -14,8 +14,7 @@ SMALL_TASK_ITEMS = 100
 def notes(material: Material) -> list[str]:
     """Sentences for a person, the gravest first."""
     found = [note for variant in material.variants for note in _variant(variant, material)]
-    measured = [one.name for one in material.variants if one.evaluation and one.evaluation.status == "measured"]
-    found += engines.notes(material.compilations, measured)
+    found += engines.notes(material.compilations, material.measured)
     return found + _tasks(material) + _machine(material) + _workload(material) + _always(material)
 
 

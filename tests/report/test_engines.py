@@ -44,13 +44,16 @@ MADE = Compilation(
 
 
 def test_every_engine_is_a_row_and_a_lost_int8_layer_fails_it() -> None:
-    rows = engines.rows([MADE])
+    rows = engines.rows([MADE], measured=[])
     assert [(row.target, row.verdict, row.status) for row in rows] == [
         ("t4", "pass", "compiled"),
         ("l4", "fail", "compiled"),
         ("small", "fail", "refused"),
         ("h100", "inconclusive", "not compiled here"),
     ]
+    assert [row.measured for row in rows] == ["not measured here", "not measured here", "", ""]
+    assert engines.rows([MADE], measured=["trt-int8"])[0].measured == "measured"
+    assert engines.profiles([MADE, MADE]) == [f"{MADE.profiles[0]}; workspace 4,096 MiB."]
     assert rows[0].matmuls == "5 FP16, 52 INT8"
     assert rows[0].memory == "897 of 15,360"
     assert rows[2].matmuls == "–"
