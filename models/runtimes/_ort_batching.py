@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.errors import RuntimeFault
 from models.runtimes import Event, Sampling, TokenIds, _sampling
 from models.runtimes._kv_slots import DTYPES, KvSlots
-from models.runtimes.ort import GENAI_CONFIG, OrtRuntime
+from models.runtimes.ort import GENAI_CONFIG, SPIN, OrtRuntime
 
 CHUNK_TOKENS = 512  # prompt tokens, padding included, that one step prefills
 
@@ -55,9 +55,8 @@ class SlotEngine:
         self.max_batch = max_batch
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # A worker that spins between two operators takes the core from the event loop, the gateway and the other
-        # slot, and is then itself put off: 1.7 times the tokens without, on 2 cores that others use too.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for key, value in SPIN.items():
+            options.add_session_config_entry(key, value)
         self._session: Any = onnxruntime.InferenceSession(
             folder / settings["decoder"]["filename"], options, providers=["CPUExecutionProvider"]
         )
