@@ -31,16 +31,16 @@ def main() -> None:
     specs = [hugging_face(dtype, paths.MODEL, threads) for dtype in baseline.DTYPES]
     not_here: dict[str, str] = {}
     for name, recipe in settings.recipes.items():
-        folder = paths.VARIANTS / name
-        if not folder.is_dir():
-            raise DataError(f"{folder} not found: run `dvc repro quantize` first")
-        manifest.verify(folder)
         plugin = plugins.load("models.runtimes", recipe.runtime)
         available = getattr(plugin, "available", None)
         if reason := available() if available else None:
             not_here[name] = reason
-        else:
-            specs.append(Spec(name, plugin.__name__, str(folder.resolve()), threads))
+            continue
+        folder = paths.VARIANTS / name
+        if not folder.is_dir():
+            raise DataError(f"{folder} not found: run `dvc repro quantize` first")
+        manifest.verify(folder)
+        specs.append(Spec(name, plugin.__name__, str(folder.resolve()), threads))
     names = [spec.name for spec in specs]
     run = together.measure(
         specs,
