@@ -41,7 +41,7 @@ test: setup  ## the tests (minutes); what is marked slow has its own command
 	@ci/system-packages
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile || \
 	  { echo "what failed beside other tests must pass alone:"; $(BIN)/python -m pytest -m "not slow and not gpu" --last-failed --last-failed-no-failures none; }
-	@echo "not run here: the contract of TensorRT engines on a GPU (make test-gpu)"
+	@echo "not run here: the contracts of TensorRT engines (make test-gpu) and of vLLM (tests/contract/test_vllm_on_gpu.py) on a GPU"
 
 test-gpu: setup  ## engines held to the contract of every runtime, on a GPU that they run on (docs/tensorrt.md)
 	$(BIN)/python -m pytest -m gpu tests/contract/test_tensorrt_on_gpu.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -94,6 +95,15 @@ class Side:
     def pid(self) -> int:
         """The worker's process id."""
         return self._process.pid
+
+    def finish(self, deadline_s: float = 60.0) -> None:
+        """Let the worker close its runtime and end by itself; killed when that takes longer."""
+        assert self._process.stdin is not None
+        self._process.send_signal(signal.SIGCONT)
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # close() below is the answer
+            self._process.wait(deadline_s)
+        self.close()
 
     def close(self) -> None:
         """End the process. Calling it twice is fine."""

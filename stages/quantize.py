@@ -40,7 +40,10 @@ def main() -> None:
     target = paths.VARIANTS / name
     with files.atomic_folder(target) as folder:
         facts = quantizer.quantize(context, options, folder)
-        manifest.write(folder, variant=name, recipe=recipe, model_folder=paths.MODEL, facts=facts)
+        libraries = getattr(quantizer, "LIBRARIES", manifest.LIBRARIES)
+        manifest.write(
+            folder, variant=name, recipe=recipe, model_folder=paths.MODEL, facts=facts, libraries=libraries
+        )
     size_mib = files.folder_bytes(target) / 2**20
     say(f"quantize: {name} is {size_mib:.1f} MiB, manifest {manifest.digest(target)[:12]}")
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -22,14 +23,23 @@ GRAPH = "model.onnx"
 GRAPH_DATA = "model.onnx.data"
 
 
-def export(model_folder: Path, folder: Path, threads: int) -> None:
-    """Write model.onnx (fp32), its external data, genai_config.json and the tokenizer's files into `folder`.
+def export(
+    model_folder: Path,
+    folder: Path,
+    threads: int,
+    precision: str = "fp32",
+    provider: str = "cpu",
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write model.onnx, its external data, genai_config.json and the tokenizer's files into `folder`.
 
-    Raises ExportError with the builder's last lines if it fails.
+    `extra` are the builder's own options. Raises ExportError with the builder's last lines if it fails.
     """
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", "local", "-i", str(model_folder)]
-        command += ["-o", str(folder), "-p", "fp32", "-e", "cpu", "-c", cache]
+        command += ["-o", str(folder), "-p", precision, "-e", provider, "-c", cache]
+        if extra:
+            command += ["--extra_options", *(f"{name}={value}" for name, value in extra.items())]
         run = subprocess.run(command, capture_output=True, text=True, env=_environment(threads), check=False)
     if run.returncode != 0:
         last = " | ".join((run.stderr or run.stdout).strip().splitlines()[-3:])

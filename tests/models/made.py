@@ -9,7 +9,7 @@ import numpy as np
 
 from core.params import CalibrateParams
 from core.records import Item
-from data.items import Prepared
+from data.items import Prepared, save
 from models import calibration, calibration_run, families
 from models.export import fused, standard
 from models.quantizers import Context
@@ -38,6 +38,7 @@ def items(model_folder: Path, count: int, seed: int = 0) -> list[Prepared]:
 
 def context(model_folder: Path, folder: Path, rows: Sequence[Prepared]) -> Context:
     """Export and calibrate `model_folder` into `folder`."""
+    save(folder / "data", "calibration", rows)
     fused.export(model_folder, folder / "export" / "fused", THREADS)
     standard.export(model_folder, folder / "export" / "standard", THREADS)
     kept = folder / "kept.safetensors"

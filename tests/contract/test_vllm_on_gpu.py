@@ -1,0 +1,117 @@
+"""vLLM on a GPU, held to the contract of every runtime. `make test` leaves it out and says so.
+
+    python -m pytest -m gpu tests/contract/test_vllm_on_gpu.py
+
+Needs an environment with vLLM (docs and deploy/docker say which). It fails, never skips, where there is no GPU. The
+shipped model in bf16 against torch in float32: rounding may turn a near tie, so distributions are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import RuntimeFault
+from core.params import Recipe
+from models import manifest
+from models.quantizers import Context, checkpoint
+from models.runtimes import Event, Logits, Runtime, Sampling, TokenIds, vllm
+from models.runtimes import torch as reference
+
+pytestmark = pytest.mark.gpu
+MODEL = Path(__file__).parents[2] / "models/reference"
+OPTIONS = {"engine": {"gpu_memory_utilization": 0.1, "kv_cache_mib": 512, "max_num_seqs": 16}}
+THREADS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("bf16")
+    facts = checkpoint.quantize(
+        Context(MODEL, MODEL, MODEL, MODEL, THREADS, 0), checkpoint.Options.model_validate(OPTIONS), made
+    )
+    recipe = Recipe(quantizer="checkpoint", runtime="vllm", options=OPTIONS)
+    manifest.write(made, variant="bf16", recipe=recipe, model_folder=MODEL, facts=facts)
+    return made
+
+
+@pytest.fixture(scope="module")
+def runtime(folder: Path) -> Iterator[Runtime]:
+    assert vllm.available() is None
+    loaded = vllm.load(folder, THREADS)
+    yield loaded
+    loaded.close()
+    loaded.close()  # the contract: twice is fine
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    rng = np.random.default_rng(3)
+    return [[1, *rng.integers(5, 500, length).tolist()] for length in (20, 7, 33, 12)]
+
+
+def _log_softmax(logits: Logits) -> Logits:
+    shifted = logits - logits.max(-1, keepdims=True)
+    found: Logits = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return found
+
+
+def test_logits_follow_torch(runtime: Runtime, prompts: list[list[int]]) -> None:
+    expected = reference.load(MODEL, THREADS).logits(prompts)
+    for one, other, prompt in zip(expected, runtime.logits(prompts), prompts, strict=True):
+        assert other.shape == (len(prompt), 512)
+        assert other.dtype == np.float32
+        p, q = _log_softmax(one), _log_softmax(other)
+        assert (np.exp(p) * (p - q)).sum(-1).mean() < 0.02
+        assert np.abs(one - other).max() < 0.1 * np.abs(one).max(), "raw logits, not normalised ones"
+
+
+def test_a_batch_comes_back_in_order_with_a_step_for_each_token(runtime: Runtime, prompts: list[list[int]]) -> None:
+    steps: list[int] = []
+    answers = runtime.generate(prompts, 16, ignore_eos=True, on_step=steps.append)
+    assert steps == list(range(16))
+    assert [len(answer.token_ids) for answer in answers] == [16] * len(prompts)
+    first = [int(rows[-1].argmax()) for rows in runtime.logits(prompts)]
+    assert [answer.token_ids[0] for answer in answers] == first
+
+
+def test_an_answer_ends_at_the_end_token_or_the_limit(runtime: Runtime, prompts: list[list[int]]) -> None:
+    for answer in runtime.generate(prompts, 64):
+        assert 2 not in answer.token_ids
+        assert answer.finished == (len(answer.token_ids) < 64)
+
+
+def test_too_long_is_refused(runtime: Runtime) -> None:
+    with pytest.raises(RuntimeFault, match="exceed the engine's context of 512"):
+        runtime.generate([[1] * 500], 64)
+
+
+def test_the_engine_batches_cancels_and_ends(folder: Path, runtime: Runtime, prompts: list[list[int]]) -> None:
+    alone = runtime.generate(prompts, 24, ignore_eos=True)
+    runtime.close()
+    engine = vllm.engine(folder, THREADS, 64)
+    try:
+        assert (engine.max_batch, engine.context_tokens) == (16, 512)
+        handles = [engine.submit(prompt, 24, Sampling(ignore_eos=True)) for prompt in prompts]
+        engine.cancel(handles[1])
+        engine.cancel(99)
+        events: list[Event] = []
+        while not {event.handle for event in events if event.finish} >= {*handles} - {handles[1]}:
+            events += engine.step()
+        assert handles[1] not in {event.handle for event in events}
+        for index in (0, 2, 3):
+            own = [event for event in events if event.handle == handles[index]]
+            assert (own[-1].finish, len(own)) == ("length", 24)
+            assert _same_share([event.token or 0 for event in own], alone[index].token_ids) > 0.5
+        assert engine.step() == []
+    finally:
+        engine.close()
+        engine.close()
+
+
+def _same_share(one: TokenIds, other: TokenIds) -> float:
+    """Another batch may round a near tie the other way, and everything after it differs."""
+    return float(np.mean([a == b for a, b in zip(one, other, strict=True)]))

@@ -1,0 +1,80 @@
+"""One record sets the engine that is measured and the engine that is deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError
+from core.params import Recipe
+from models import manifest
+from models.runtimes import _vllm_settings, vllm
+from models.runtimes._vllm_settings import EngineSettings
+
+SETTINGS = EngineSettings(
+    quantization="compressed-tensors", max_num_seqs=64, max_model_len=4096, kv_cache_dtype="fp8", cuda_graphs=False
+)
+
+
+def _version(tmp_path: Path, model: Path, facts: dict[str, object]) -> Path:
+    folder = tmp_path / "version"
+    folder.mkdir()
+    manifest.write(
+        folder, variant="v", recipe=Recipe(quantizer="fp8", runtime="vllm"), model_folder=model, facts=facts
+    )
+    return folder
+
+
+def test_the_manifest_gives_back_what_the_recipe_said(tmp_path: Path, tiny_qwen2: Path) -> None:
+    folder = _version(tmp_path, tiny_qwen2, {"engine": SETTINGS.model_dump()})
+    assert _vllm_settings.of(folder) == SETTINGS
+
+
+def test_a_version_for_another_runtime_or_with_a_wrong_setting_is_refused(tmp_path: Path, tiny_qwen2: Path) -> None:
+    folder = _version(tmp_path, tiny_qwen2, {})
+    with pytest.raises(ConfigError, match="no vLLM settings in its manifest"):
+        _vllm_settings.of(folder)
+    recipe = Recipe(quantizer="fp8", runtime="vllm")
+    manifest.write(folder, variant="v", recipe=recipe, model_folder=tiny_qwen2, facts={"engine": {"dtype": "int3"}})
+    with pytest.raises(ConfigError, match="dtype"):
+        _vllm_settings.of(folder)
+
+
+def test_what_was_measured_is_what_serves() -> None:
+    engine = _vllm_settings.engine_arguments(SETTINGS, Path("/models/v"))
+    served = _vllm_settings.serve_arguments(SETTINGS, "/models/v", "assay", port=9000)
+    assert served == [
+        "/models/v",
+        "--served-model-name=assay",
+        "--port=9000",
+        "--load-format=safetensors",
+        "--dtype=bfloat16",
+        "--quantization=compressed-tensors",
+        "--max-num-seqs=64",
+        "--max-num-batched-tokens=16384",
+        "--max-model-len=4096",
+        "--kv-cache-dtype=fp8",
+        "--gpu-memory-utilization=0.85",
+        "--generation-config=vllm",
+        "--no-enable-prefix-caching",
+        "--enforce-eager",
+    ]
+    for name, value in (argument[2:].split("=") for argument in served[4:12]):
+        assert str(engine[name.replace("-", "_")]) == value
+    assert engine["enforce_eager"] is True
+    assert engine["enable_prefix_caching"] is False
+
+
+def test_defaults_leave_the_engine_its_own_choice() -> None:
+    served = _vllm_settings.serve_arguments(EngineSettings(), "/models/v", "assay")
+    assert not [one for one in served if "max-model-len" in one or "quantization" in one or "eager" in one]
+    assert (
+        _vllm_settings.engine_arguments(EngineSettings(kv_cache_mib=2), Path("v"))["kv_cache_memory_bytes"] == 2**21
+    )
+
+
+def test_where_vllm_is_missing_the_reason_says_what_it_needs() -> None:
+    assert vllm.available() == (
+        "vLLM is not installed: it needs an NVIDIA GPU and an environment with torch 2.11 (pip install vllm)"
+    )
