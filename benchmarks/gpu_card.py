@@ -30,7 +30,7 @@ def bandwidth_bytes_s(accelerator: str) -> float | None:
 def copy_bytes_s() -> float:
     """Bytes read and written per second by a device-to-device copy, the median of ten."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return float(pool.submit(_copy).result())  # in a process of its own: a CUDA context takes half a GiB
+        return pool.submit(_copy).result()  # in a process of its own: a CUDA context takes half a GiB
 
 
 def _copy() -> float:
@@ -46,7 +46,7 @@ def _copy() -> float:
         end.record()
         torch.cuda.synchronize()
         times_ms.append(start.elapsed_time(end))
-    return 2 * COPY_BYTES / (sorted(times_ms[3:])[5] / 1000)
+    return float(2 * COPY_BYTES / (sorted(times_ms[3:])[5] / 1000))
 
 
 def memory_mib(pid: int) -> float | None:
