@@ -37,5 +37,5 @@ def test_ignore_eos_gives_every_token_and_every_step(tiny_qwen2: Path) -> None:
 
 
 def test_an_unknown_dtype_is_refused(tiny_qwen2: Path) -> None:
-    with pytest.raises(ConfigError, match="float16"):
-        baseline.load(tiny_qwen2, 2, "float16")
+    with pytest.raises(ConfigError, match="int3"):
+        baseline.load(tiny_qwen2, 2, "int3")
