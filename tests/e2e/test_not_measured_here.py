@@ -12,6 +12,7 @@ from bench import variant
 from core import params, paths
 from core.params import BenchmarkParams
 from core.records import Decision, Evaluation
+from data import items
 from models import manifest
 from stages import evaluate, quantize, select
 from tests.models import made
@@ -31,7 +32,7 @@ def test_quantize_evaluate_benchmark_and_select_of_a_vllm_recipe(
     params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
     rows = made.items(tiny_qwen2, 16)
     for split in ("calibration", "evaluation"):
-        made.save(paths.DATA, split, rows)
+        items.save(paths.DATA, split, rows)
 
     monkeypatch.setattr(sys, "argv", ["quantize", "fp8"])
     quantize.main()
