@@ -13,7 +13,10 @@ import psutil
 
 from core.records import Machine
 
-PACKAGES = ("torch", "transformers", "onnxruntime", "onnxruntime-genai", "onnxruntime-genai-cuda", "numpy", "vllm")
+PACKAGES = (
+    *("torch", "transformers", "numpy", "vllm", "compressed-tensors"),
+    *("onnxruntime", "onnxruntime-gpu", "onnxruntime-genai", "onnxruntime-genai-cuda"),
+)
 
 
 def describe(threads: int) -> Machine:
