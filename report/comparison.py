@@ -1,4 +1,4 @@
-"""The table of variants: one row a figure, one column a variant, for the page and for the summary alike."""
+"""The table of variants: one row a figure, one column a variant that was measured, for page and summary alike."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Group:
 def groups(material: Material) -> list[Group]:
     """Accuracy, drift, speed at each batch, latency, size and memory."""
     return [
-        Group("Accuracy", _accuracy(material.variants)),
-        Group("Drift, teacher-forced", _drift(material.variants)),
+        Group("Accuracy", _accuracy(material.tabled)),
+        Group("Drift, teacher-forced", _drift(material.tabled)),
         Group("Throughput", _throughput(material)),
-        Group("Latency at batch 1", _latency(material.variants)),
-        Group("Size and memory", _size(material.variants)),
+        Group("Latency at batch 1", _latency(material.tabled)),
+        Group("Size and memory", _size(material.tabled)),
     ]
 
 
 def tasks(material: Material) -> list[Row]:
     """One row a task: the difference in points, below it both accuracies and the number of items."""
-    found = [one.evaluation.by_task if one.evaluation else [] for one in material.variants]
+    found = [one.evaluation.by_task if one.evaluation else [] for one in material.tabled]
     names = list(dict.fromkeys(task.task for by_task in found for task in by_task))
     rows = []
     for name in names:
@@ -105,10 +105,10 @@ def _drift(variants: list[Variant]) -> list[Row]:
 def _throughput(material: Material) -> list[Row]:
     rows = []
     for batch in material.batches:
-        loads = [one.workload(batch) for one in material.variants]
+        loads = [one.workload(batch) for one in material.tabled]
         values = [load.output_tok_s.median if load else None for load in loads]
         rows.append(Row(f"batch {batch}", "tok/s", [number(value) for value in values], _best(values, largest=True)))
-    ratios = [load.decode_ratio.median if load else None for load in (one.workload(1) for one in material.variants)]
+    ratios = [load.decode_ratio.median if load else None for load in (one.workload(1) for one in material.tabled)]
     label = "decode over Hugging Face"
     return [*rows, Row(label, "", [times(value) for value in ratios], _best(ratios, largest=True))]
 

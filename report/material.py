@@ -48,6 +48,14 @@ class Variant:
             return "fail"
         return "pass" if verdicts == {"pass"} else "inconclusive"
 
+    @property
+    def not_here(self) -> str | None:
+        """Why nothing of it was measured, when no record is missing and none holds a measurement."""
+        records = [self.evaluation, self.benchmark]
+        if any(record is None or record.status == "measured" for record in records):
+            return None
+        return next((record.why_not_measured for record in records if record and record.why_not_measured), None)
+
     def workload(self, batch: int) -> Workload | None:
         """Speed at one batch size, or None where it was not measured."""
         return self.benchmark.workload(batch) if self.benchmark else None
@@ -67,6 +75,20 @@ class Material:
     def chosen(self) -> Variant | None:
         """The variant that the decision names."""
         return next((variant for variant in self.variants if variant.name == self.decision.variant), None)
+
+    @property
+    def tabled(self) -> list[Variant]:
+        """The columns of the tables: all but those in `elsewhere`."""
+        return [one for one in self.variants if one.not_here is None]
+
+    @property
+    def elsewhere(self) -> dict[str, list[str]]:
+        """Why nothing was measured on this machine, and the variants that this is true of."""
+        found: dict[str, list[str]] = {}
+        for one in self.variants:
+            if one.not_here is not None:
+                found.setdefault(one.not_here, []).append(one.name)
+        return found
 
     @property
     def measured(self) -> list[str]:

@@ -13,7 +13,11 @@ SMALL_TASK_ITEMS = 100
 
 def notes(material: Material) -> list[str]:
     """Sentences for a person, the gravest first."""
-    found = [note for variant in material.variants for note in _variant(variant, material)]
+    found = [
+        f"Accuracy and speed of {', '.join(names)}: not measured here, {why}."
+        for why, names in material.elsewhere.items()
+    ]
+    found += [note for variant in material.tabled for note in _variant(variant, material)]
     found += engines.notes(material.compilations, material.measured)
     return found + _tasks(material) + _machine(material) + _workload(material) + _always(material)
 

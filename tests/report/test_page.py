@@ -158,8 +158,11 @@ def test_not_measured_here_and_a_missing_batch_are_told(root: Path) -> None:
     select.main()
     report.main()
     text = " ".join(outline(page.INDEX.read_text()).text)
-    assert "Accuracy of fp32: not measured here, needs compute capability 8.0." in text
-    assert "Speed of fp32: not measured here, needs compute capability 8.0." in text
+    assert "Accuracy and speed of fp32: not measured here, needs compute capability 8.0." in text
+    assert "fp32 : made, not measured here: needs compute capability 8.0." in text
+    summary = page.SUMMARY.read_text()
+    assert "Made, not measured here: fp32 – needs compute capability 8.0" in summary
+    assert "| fp32 |" not in summary  # no column without a figure in it
     assert "KL divergence and perplexity of int8-static." in text
     assert "Speed of int8-static at batch 4, 8, 16." in text
     assert "5 samples, too few for a 95th percentile" in text
