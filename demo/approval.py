@@ -11,6 +11,7 @@ from core import daemon
 from core.errors import ResourceError
 from demo.place import Place
 from models import registry
+from rollout.approval_subscription import PATH, register
 
 START_S = 60.0
 
@@ -23,8 +24,6 @@ def start(where: Place) -> daemon.Daemon:
 
 def connect(where: Place, relay: daemon.Daemon) -> None:
     """Have MLflow send to the relay, and see that it arrives. Raises ResourceError or RegistryError."""
-    from pipelines.relay import PATH, register
-
     address, deadline_s = f"http://127.0.0.1:{where.relay_port}", time.monotonic() + START_S
     while True:
         try:

@@ -16,7 +16,6 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -24,18 +23,17 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from core import cli, params, secret
-from core.errors import AssayError, ConfigError, RegistryError
+from core.errors import AssayError
 from models import registry
-from rollout import approval_trigger, approval_webhook, desk, gitlab
+from rollout import approval_subscription, approval_trigger, desk, gitlab
 from rollout.approval import Pipelines
 from rollout.approval_inbox import Answer, Inbox
 from rollout.approval_record import ApprovalRecord
+from rollout.approval_subscription import PATH
 from rollout.registry import MlflowRegistry
 from serving import logs
 
-PATH = "/webhooks/mlflow"
 MAX_BODY_BYTES = 64 * 1024  # MLflow's message has some 200
-WEBHOOK = "assay-approval"  # its name in MLflow
 LOG = logging.getLogger("assay.relay")
 
 
@@ -131,34 +129,6 @@ def _answered(request: Request, answer: Answer) -> JSONResponse:
     return JSONResponse(content, answer.status, {"Retry-After": "2"} if answer.status == 503 else None)
 
 
-def register(client: Any, url: str, key: str) -> None:
-    """Have MLflow send to `url`, and let it send a test: it arrives, and both sides have the same secret.
-
-    Raises ConfigError when there is no server (webhooks are its work), RegistryError when the test fails.
-    """
-    if not registry.store().startswith("http"):
-        raise ConfigError(
-            f"{registry.store()} is no MLflow server: set MLFLOW_TRACKING_URI to one, it sends webhooks"
-        )
-    with registry.faults():
-        page = client.list_webhooks(max_results=100)
-        mine = [webhook for webhook in page if webhook.name == WEBHOOK]
-        about = "alias `approved` starts a rollout (docs/approval.md)"
-        how = {
-            "url": url,
-            "events": [approval_webhook.EVENT],
-            "description": about,
-            "secret": key,
-            "status": "ACTIVE",
-        }
-        made = client.update_webhook(mine[0].webhook_id, **how) if mine else client.create_webhook(WEBHOOK, **how)
-        tried = client.test_webhook(made.webhook_id)
-    if not tried.success:
-        told = tried.error_message or f"{tried.response_status} {tried.response_body}"
-        raise RegistryError(f"webhook {WEBHOOK} is registered, but its test did not arrive at {url}: {told}")
-    LOG.info("webhook %s sends to %s, and a test arrived", WEBHOOK, url)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1", help="put a proxy with TLS before it to be reached from afar")
@@ -172,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if options.register_webhook:
-        register(registry.connect(), options.register_webhook, key)
+        approval_subscription.register(registry.connect(), options.register_webhook, key)
         return
     settings, pipelines = params.load(), gitlab.connect()
     name = settings.model.name

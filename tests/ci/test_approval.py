@@ -26,7 +26,7 @@ import yaml
 from bench import place, traffic
 from core.files import sha256_file
 from core.params import Params
-from pipelines import relay
+from rollout import approval_subscription
 from rollout.targets import Version, local
 from tests.ci.click import set_alias
 from tests.ci.runner import ROOT, Checkout, checkout
@@ -162,7 +162,9 @@ def _relay(house: House) -> Iterator[None]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline_s, log.read_text()
                 time.sleep(0.1)
-            relay.register(house.server.client(), f"http://127.0.0.1:{port}{relay.PATH}", SECRET)
+            approval_subscription.register(
+                house.server.client(), f"http://127.0.0.1:{port}{approval_subscription.PATH}", SECRET
+            )
             yield
         finally:
             with contextlib.suppress(ProcessLookupError):

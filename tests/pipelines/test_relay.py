@@ -19,6 +19,7 @@ import pytest
 from core.errors import ConfigError, RegistryError
 from models import manifest
 from pipelines import reconcile, relay
+from rollout import approval_subscription
 from rollout.approval import Standing
 from rollout.approval_record import ApprovalRecord
 from tests.parts import gitlab, mlflow_server, ports
@@ -109,7 +110,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in found.environment.items():
                     patch.setenv(name, value)
-                relay.register(server.client(), f"{found.url}{relay.PATH}", SECRET)
+                approval_subscription.register(server.client(), f"{found.url}{approval_subscription.PATH}", SECRET)
             yield found
         finally:
             if found.process is not None:
@@ -155,14 +156,14 @@ def test_the_click_starts_one_pipeline_with_what_was_approved(world: World) -> N
 def test_strangers_and_large_messages_are_turned_away(world: World) -> None:
     lines = len(world.log())
     for content, status in ((b"{}", 401), (b"x" * (relay.MAX_BODY_BYTES + 1), 413)):
-        answer = httpx.post(world.url + relay.PATH, content=content, trust_env=False)
+        answer = httpx.post(world.url + approval_subscription.PATH, content=content, trust_env=False)
         assert answer.status_code == status
 
     def endless() -> Iterator[bytes]:
         for _ in range(8):
             yield b"x" * 16384
 
-    assert httpx.post(world.url + relay.PATH, content=endless(), trust_env=False).status_code == 413
+    assert httpx.post(world.url + approval_subscription.PATH, content=endless(), trust_env=False).status_code == 413
     assert [line["status"] for line in world.log()[lines:]] == [401, 413, 413]
     assert httpx.get(world.url + "/docs", trust_env=False).status_code == 404
 
@@ -210,14 +211,16 @@ def test_a_webhook_lost_while_the_relay_was_down_is_found_once(
 
 def test_registering_again_changes_the_one_webhook_and_its_test_tells_a_wrong_secret(here: World) -> None:
     client = here.mlflow.client()
-    relay.register(client, f"{here.url}{relay.PATH}", SECRET)
+    approval_subscription.register(client, f"{here.url}{approval_subscription.PATH}", SECRET)
     with pytest.raises(RegistryError, match="401"):
-        relay.register(client, f"{here.url}{relay.PATH}", "another secret than the relay's")
+        approval_subscription.register(
+            client, f"{here.url}{approval_subscription.PATH}", "another secret than the relay's"
+        )
     [webhook] = client.list_webhooks()
-    assert webhook.name == relay.WEBHOOK
+    assert webhook.name == approval_subscription.WEBHOOK
 
 
 def test_a_store_without_a_server_sends_no_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     with pytest.raises(ConfigError, match="no MLflow server"):
-        relay.register(None, "http://127.0.0.1:1/", SECRET)
+        approval_subscription.register(None, "http://127.0.0.1:1/", SECRET)
