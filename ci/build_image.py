@@ -13,19 +13,25 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from core import cli, paths
 from core.errors import ConfigError, IntegrityError, ResourceError
 from core.files import write_text
 from core.records import Registration
 from models import manifest
+from models.manifest import Manifest
+from models.runtimes import _vllm_settings
 
 DOCKERFILE = Path("deploy/docker/Dockerfile")
 MANIFESTS = Path("deploy/kubernetes/server")
 PLACEHOLDER = "assay/server"  # the image's name in MANIFESTS
+VERSION_IN_IMAGE = "/assay/version"  # where DOCKERFILE puts the variant
 IMAGE, DEPLOYMENT = Path("image.json"), Path("deployment.yaml")
 BY_DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 
@@ -45,7 +51,7 @@ def main() -> None:
     image = f"{repository}/server@{digest}"
     told = {"image": image, "manifest_sha256": done.manifest_sha256, "variant": done.variant}
     write_text(IMAGE, json.dumps(told) + "\n")
-    write_text(DEPLOYMENT, deployment(image))
+    write_text(DEPLOYMENT, deployment(image, notes(folder, made)))
     print(json.dumps(told))
 
 
@@ -72,8 +78,18 @@ def build(base: str, lock: Path, name: str, folder: Path, manifest_sha256: str) 
         return file.read_text().strip()
 
 
-def deployment(image: str) -> str:
-    """deploy/kubernetes/server as YAML, with `image` (by digest) as the server's."""
+def notes(folder: Path, made: Manifest) -> dict[str, str]:
+    """What a reader of the cluster should know: the version and, for vLLM, the very engine that was measured, as
+    arguments of `vllm serve` for a house that serves without this project's server."""
+    found = {"assay/manifest-sha256": manifest.digest(folder), "assay/variant": made.variant}
+    if made.runtime == "vllm":
+        arguments = _vllm_settings.serve_arguments(_vllm_settings.of(folder), VERSION_IN_IMAGE, made.variant)
+        found["assay/vllm-serve"] = shlex.join(["vllm", "serve", *arguments])
+    return found
+
+
+def deployment(image: str, noted: Mapping[str, str] = MappingProxyType({})) -> str:
+    """deploy/kubernetes/server as YAML, with `image` (by digest) as the server's and annotations `noted`."""
     name, digest = image.split("@")
     with tempfile.TemporaryDirectory(dir=MANIFESTS.parent) as scratch:  # kustomize takes relative paths only
         overlay = {
@@ -81,6 +97,7 @@ def deployment(image: str) -> str:
             "kind": "Kustomization",
             "resources": [f"../{MANIFESTS.name}"],
             "images": [{"name": PLACEHOLDER, "newName": name, "digest": digest}],
+            "commonAnnotations": dict(noted),
         }
         Path(scratch, "kustomization.yaml").write_text(json.dumps(overlay))  # JSON is YAML
         return _run("kubectl", "kustomize", scratch, keep=True)

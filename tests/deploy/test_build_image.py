@@ -13,10 +13,12 @@ import yaml
 from ci import build_image
 from core import paths
 from core.errors import ConfigError, IntegrityError, ResourceError
+from core.params import Recipe
 from core.records import Registration
 from models import manifest
+from models.runtimes._vllm_settings import EngineSettings
 from tests.deploy.dockerfile import ROOT
-from tests.rollout.stage import version
+from tests.rollout.stage import REFERENCE, version
 
 BASE = "registry.example/python@sha256:" + 64 * "a"
 PUSHED = "sha256:" + 64 * "b"
@@ -65,6 +67,23 @@ def test_the_image_is_tagged_by_manifest_and_deployed_by_digest(project: Path) -
     objects = list(yaml.safe_load_all((project / "deployment.yaml").read_text()))
     [deployment] = [found for found in objects if found["kind"] == "Deployment"]
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    noted = deployment["metadata"]["annotations"]
+    assert (noted["assay/manifest-sha256"], noted["assay/variant"]) == (digest, "int8")
+    assert "assay/vllm-serve" not in noted
+
+
+def test_a_version_for_vllm_says_how_its_engine_was_set(project: Path) -> None:
+    folder = project / "fp8"
+    folder.mkdir()
+    settings = EngineSettings(quantization="compressed-tensors", max_num_seqs=64)
+    manifest.write(
+        folder, variant="fp8", recipe=Recipe(quantizer="fp8", runtime="vllm"), model_folder=REFERENCE,
+        facts={"engine": settings.model_dump()}, libraries=(),
+    )  # fmt: skip
+    noted = build_image.notes(folder, manifest.read(folder))
+    assert noted["assay/vllm-serve"].startswith(f"vllm serve {build_image.VERSION_IN_IMAGE} ")
+    assert "--max-num-seqs=64" in noted["assay/vllm-serve"]
+    assert f"COPY ${{VARIANT}} {build_image.VERSION_IN_IMAGE}\n" in (ROOT / build_image.DOCKERFILE).read_text()
 
 
 def test_a_moving_base_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
