@@ -45,7 +45,8 @@ def main() -> None:
 
 def make(recipe: str) -> None:
     """Reproduce, measure what another machine could not, share it, and note what was made."""
-    engines = [f"compile@{recipe}"] if recipe in params.load().compile.recipes else []  # what is to be measured
+    compiled = yaml.safe_load(params.PARAMS_FILE.read_text()).get("compile", {}).get("recipes", [])
+    engines = [f"compile@{recipe}"] if recipe in compiled else []  # what is to be measured
     _run("ci/repro-shared", *engines, *(f"{stage}@{recipe}" for stage in RECORDS))
     if missing := _not_measured(recipe):
         _take(KEPT / f"{recipe}.yaml", missing)
