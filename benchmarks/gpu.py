@@ -9,7 +9,7 @@ often lent by the minute, so a call may take a part of the sides and adds its fi
     python -m benchmarks.gpu --sides vllm-bf16 vllm-fp8 --together 2 --profile vllm-bf16
 
 Out of GPU memory: the benchmark halves the requests, goes on, and says what to lower. The first run makes the model
-and its variants. Writes benchmarks/results/gpu-<card>.json; the last line is one JSON object.
+and its variants. Writes benchmarks/results/gpu/gpu-<card>.json; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
     if asked.prepare:
         return
     card = gpu_card.slug(here.accelerator)
-    result: Path = asked.result or Path(f"benchmarks/results/gpu-{card}.json")
+    result: Path = asked.result or Path(f"benchmarks/results/gpu/gpu-{card}.json")
     run = GpuRun(
         commands=[" ".join(["python -m benchmarks.gpu", *sys.argv[1:]])],
         model=gpu_model.NAME,

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core import paths
-from report import charts, comparison, engines, text, unmeasured
+from report import charts, comparison, engines, gpu, text, unmeasured
 from report.material import Material
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -72,6 +72,7 @@ def _context(material: Material) -> dict[str, Any]:
         "gates": gates,
         "engines": engines.rows(material.compilations, material.measured),
         "profiles": engines.profiles(material.compilations),
+        "gpu": gpu.tables({one.name: one.manifest_sha256 for one in material.variants if one.manifest_sha256}),
         "unmeasured": unmeasured.notes(material),
         "params": yaml.safe_dump(material.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "versions": dict(sorted(versions.items())),

@@ -151,7 +151,7 @@ def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_kept_results_are_readable_and_about_shipped_recipes() -> None:
-    run = GpuRun.read(RESULTS / "gpu-h200.json")
+    run = GpuRun.read(RESULTS / "gpu" / "gpu-h200.json")
     assert {side.name for side in run.sides} == set(gpu.SIDES)
     shipped = params.load(RESULTS.parents[1] / "params.yaml").recipes
     for name, recipe in shipped.items():

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("bench", "core", "data", "drift", "models", "pipelines", "report", "stages")
+ROOMS = ("bench", "benchmarks/results/gpu", "core", "data", "drift", "models", "pipelines", "report", "stages")
 SMALL: dict[str, dict[str, Any]] = {
     "data": {"train_items": 100, "evaluation_items": 60, "benchmark_items": 4},
     "generation": {"max_tokens": 200},
