@@ -50,10 +50,14 @@ def real(folder: Path, number: int = 1) -> Version:
     return Version("assay", number, manifest.digest(folder), folder)
 
 
-def free_ports(count: int) -> list[int]:
-    """Different TCP ports on loopback that nothing listens on now."""
-    with ExitStack() as held:
-        listeners = [held.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
+def free_ports(count: int, below: int = 65536) -> list[int]:
+    """Different TCP ports on loopback that nothing listens on now, all lower than `below`."""
+    ports: list[int] = []
+    with ExitStack() as held:  # all at once: a port that is given back may be given again
+        while len(ports) < count:
+            listener = held.enter_context(socket.socket())
             listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]
+            port = int(listener.getsockname()[1])
+            if port < below:
+                ports.append(port)
+    return ports

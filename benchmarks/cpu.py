@@ -16,6 +16,7 @@ from core import cli, params, paths, plugins
 from core.errors import DataError
 from data import items
 from models import manifest
+from models.evaluation import systems
 
 RESULT = Path("benchmarks/results/cpu.json")
 
@@ -31,11 +32,10 @@ def main() -> None:
     specs = [hugging_face(dtype, paths.MODEL, threads) for dtype in baseline.DTYPES]
     not_here: dict[str, str] = {}
     for name, recipe in settings.recipes.items():
-        plugin = plugins.load("models.runtimes", recipe.runtime)
-        available = getattr(plugin, "available", None)
-        if reason := available() if available else None:
+        if reason := systems.why_not_here(recipe.runtime):
             not_here[name] = reason
             continue
+        plugin = plugins.load(systems.PACKAGE, recipe.runtime)
         folder = paths.VARIANTS / name
         if not folder.is_dir():
             raise DataError(f"{folder} not found: run `dvc repro quantize` first")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import machine
+from bench import machine, place
 from core import cli, files, params, paths
 from core.errors import DataError, RuntimeFault
 from data import items
@@ -127,9 +126,7 @@ def clients(port: int, prompts: Sequence[Sequence[int]], tokens: int, stream: bo
 def server(folder: Path, threads: int) -> Iterator[int]:
     """A server process on a free port, ready."""
     manifest.verify(folder)
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = int(held.getsockname()[1])
+    [port] = place.free_ports(1)
     command = [
         sys.executable,
         "-m",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
-
-import httpx
 
 from core import daemon
-from core.errors import ResourceError
+from demo import place
 from demo.place import Place
 from models import registry
 from rollout.approval_subscription import PATH, register
@@ -24,15 +21,6 @@ def start(where: Place) -> daemon.Daemon:
 
 def connect(where: Place, relay: daemon.Daemon) -> None:
     """Have MLflow send to the relay, and see that it arrives. Raises ResourceError or RegistryError."""
-    address, deadline_s = f"http://127.0.0.1:{where.relay_port}", time.monotonic() + START_S
-    while True:
-        try:
-            if httpx.get(f"{address}/health", timeout=2, trust_env=False).status_code == 200:
-                break
-        except httpx.HTTPError:
-            pass  # not yet
-        if not relay.alive or time.monotonic() > deadline_s:
-            lines = where.log("relay").read_text(errors="replace").splitlines()
-            raise ResourceError(f"the relay does not start: {lines[-1] if lines else 'it said nothing'}")
-        time.sleep(0.1)
+    address = f"http://127.0.0.1:{where.relay_port}"
+    place.wait("the relay", f"{address}/health", relay, where.log("relay"), START_S, answer_s=2)
     register(registry.connect(), address + PATH, where.webhook_secret)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from bench import place
 from core import files
+from core.daemon import Daemon
+from core.errors import ResourceError
 from core.params import Params, RolloutTimeouts
 from rollout.targets import local
 
@@ -74,6 +78,21 @@ def make(folder: Path) -> Place:
     files.write_text(folder / "params.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
     mlflow, relay, gitlab = place.free_ports(3)
     return Place(folder, settings, mlflow, relay, gitlab)
+
+
+def wait(what: str, url: str, process: Daemon, log: Path, within_s: float, answer_s: float) -> None:
+    """Until `url` answers 200, `answer_s` at most for each try. Raises ResourceError with the log's last line."""
+    deadline_s = time.monotonic() + within_s
+    while True:
+        try:
+            if httpx.get(url, timeout=answer_s, trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass  # not yet
+        if not process.alive or time.monotonic() > deadline_s:
+            lines = log.read_text(errors="replace").splitlines()
+            raise ResourceError(f"{what} does not start: {lines[-1] if lines else 'it said nothing'}")
+        time.sleep(0.1)
 
 
 def environment(where: Place) -> None:

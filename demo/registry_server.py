@@ -9,14 +9,11 @@ from __future__ import annotations
 import base64
 import os
 import sys
-import time
 import warnings
 from pathlib import Path
 
-import httpx
-
 from core import daemon
-from core.errors import ResourceError
+from demo import place
 from demo.place import ROOT, Place
 
 START_S = 90.0
@@ -30,19 +27,9 @@ def start(where: Place) -> daemon.Daemon:
 
 def wait(where: Place, server: daemon.Daemon) -> None:
     """Until it answers. Raises ResourceError when it ends by itself or takes too long."""
-    deadline_s = time.monotonic() + START_S
-    while True:
-        try:
-            # The first question makes the tables; two at once would trip over each other, so it waits.
-            first = f"{where.mlflow}/api/2.0/mlflow/experiments/search?max_results=1"
-            if httpx.get(first, timeout=START_S, trust_env=False).status_code == 200:
-                return
-        except httpx.ConnectError:
-            pass  # not yet
-        if not server.alive or time.monotonic() > deadline_s:
-            lines = where.log("mlflow").read_text(errors="replace").splitlines()
-            raise ResourceError(f"MLflow's server does not start: {lines[-1] if lines else 'it said nothing'}")
-        time.sleep(0.1)
+    # The first question makes the tables; two at once would trip over each other, so its answer is waited for.
+    first = f"{where.mlflow}/api/2.0/mlflow/experiments/search?max_results=1"
+    place.wait("MLflow's server", first, server, where.log("mlflow"), START_S, answer_s=START_S)
 
 
 def main(folder: Path, port: int) -> None:

@@ -13,6 +13,7 @@ from core.errors import DataError
 from core.records import Decision
 from models import manifest, registry, tracking
 from models.runtimes import echo, faulty
+from rollout.registry import APPROVED, CHAMPION
 from rollout.targets import Version
 
 FIRST = "fp32"  # the original, as champion until today
@@ -91,13 +92,13 @@ def register(entries: Sequence[Entry]) -> None:
             client.create_model_version(
                 name, run.info.artifact_uri, run_id=run.info.run_id, tags=tags, description=entry.what
             )
-        client.set_registered_model_alias(name, "champion", "1")
-        client.set_registered_model_alias(name, "candidate", "2")
+        client.set_registered_model_alias(name, CHAMPION, "1")
+        client.set_registered_model_alias(name, registry.CANDIDATE, "2")
 
 
 def approve(entry: Entry) -> None:
     """What the click in MLflow's UI does."""
     with registry.faults():
         registry.connect().set_registered_model_alias(
-            entry.version.model_name, "approved", str(entry.version.model_version)
+            entry.version.model_name, APPROVED, str(entry.version.model_version)
         )

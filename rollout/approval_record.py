@@ -75,9 +75,7 @@ class ApprovalRecord(RolloutRecord):
             if last is not None and judged.known:
                 if judged.standing not in (None, last.standing):
                     self._set(connection, last, standing=judged.standing, why=judged.why, changed_at=seen.at)
-                    what = f"version {last.model_version} approved"
-                    kind = f"approval_{judged.standing}"
-                    chain.append(connection, _event(last, kind, who, what, judged.why, seen.at))
+                    chain.append(connection, _stands(last, judged, who, seen.at))
                 return self.newest_approval(seen.environment, seen.model_name)
             if last is not None and last.left_at is None:
                 self._leave(connection, last, seen, who)
@@ -101,7 +99,7 @@ class ApprovalRecord(RolloutRecord):
             what = f"version {made.model_version} approved"
             chain.append(connection, _event(made, "approved", Who(APPROVER), what, f"told by {made.source}", seen.at))
             if made.standing is not Standing.WANTED:
-                chain.append(connection, _event(made, f"approval_{made.standing}", who, what, made.why, seen.at))
+                chain.append(connection, _stands(made, judged, who, seen.at))
             return made
 
     def judge(self, seen: Seen, last: Approval | None) -> approval.Judgement:
@@ -169,6 +167,12 @@ class ApprovalRecord(RolloutRecord):
     def _set(self, connection: sqlite3.Connection, found: Approval, **values: object) -> None:
         marks = ", ".join(f"{name} = ?" for name in values)
         connection.execute(f"UPDATE approvals SET {marks} WHERE id = ?", (*values.values(), found.id))
+
+
+def _stands(found: Approval, judged: approval.Judgement, who: Who, now: float) -> Event:
+    """What one look decided about it."""
+    what = f"version {found.model_version} approved"
+    return _event(found, f"approval_{judged.standing}", who, what, judged.why, now)
 
 
 def _event(found: Approval, kind: str, who: Who, what: str, why: str, now: float, url: str | None = None) -> Event:
