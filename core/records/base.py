@@ -1,0 +1,42 @@
+"""What every record is, and the words that several of them use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from core import files
+from core.errors import DataError
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+VariantName = str
+
+
+class Record(BaseModel):
+    """A file that one stage writes and another reads: JSON, atomic, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def save(self, path: Path) -> None:
+        files.write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        try:
+            return cls.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            raise DataError(f"{path} not found: run the stage that writes it (`dvc repro`)") from None
+        except ValueError as error:
+            raise DataError(f"{path} is not a {cls.__name__}: {error}") from error
+
+
+class Interval(Record):
+    """An estimate with its uncertainty and the count it rests on."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    count: int
