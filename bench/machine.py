@@ -11,6 +11,7 @@ from types import TracebackType
 
 import psutil
 
+from core import nvml
 from core.records import Machine
 
 PACKAGES = (
@@ -25,7 +26,7 @@ def describe(threads: int) -> Machine:
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_mib=round(psutil.virtual_memory().total / 2**20),
-        accelerator=_accelerator(),
+        accelerator=nvml.name_and_driver(),
         threads=threads,
         versions={"python": platform.python_version()} | _versions(),
     )
@@ -86,20 +87,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return installed
-
-
-def _accelerator() -> str | None:
-    """Name and driver of the first NVIDIA GPU, or None where there is no driver or no GPU."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        if pynvml.nvmlDeviceGetCount() == 0:
-            return None
-        name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))
-        return f"{name}, driver {pynvml.nvmlSystemGetDriverVersion()}"
-    finally:
-        pynvml.nvmlShutdown()

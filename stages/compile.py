@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from core import cli, files, params, paths
+from core import cli, files, nvml, params, paths
 from core.errors import ConfigError
 from core.progress import say
 from core.records import Compilation, Engine
@@ -32,7 +32,7 @@ def main() -> None:
     wanted, longest = settings.compile.context_tokens, variant.made.architecture.max_position_embeddings
     if wanted > longest:
         raise ConfigError(f"params.yaml: compile.context_tokens is {wanted}, the model ends at {longest} positions")
-    libraries, card = library.installed(), library.card()
+    libraries, card = library.installed(), nvml.card()
     made: list[Engine] = []
     with files.atomic_folder(paths.ENGINES / name) as folder:
         for target_name, target in settings.compile.targets.items():

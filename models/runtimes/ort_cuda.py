@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from core import nvml
 from models.runtimes import Engine, Runtime, _through_engine, ort
 
 REQUIREMENTS = ("onnxruntime-gpu", "onnxruntime-genai-cuda")  # what a registered version needs to run
@@ -22,13 +23,7 @@ def available() -> str | None:
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return "onnxruntime has no CUDA provider here: install onnxruntime-gpu and onnxruntime-genai-cuda"
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return None if pynvml.nvmlDeviceGetCount() else "no NVIDIA GPU"
-    except pynvml.NVMLError as error:
-        return f"no NVIDIA driver ({error})"
+    return nvml.why_no_gpu()
 
 
 def load(folder: Path, threads: int) -> Runtime:

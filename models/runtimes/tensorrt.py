@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core import nvml
 from core.errors import RuntimeFault
 from models.families import Architecture
 from models.runtimes import Generation, Logits, TokenIds
@@ -25,7 +26,7 @@ REQUIREMENTS = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "torch")
 
 def available() -> str | None:
     """Why no engine can be executed on this machine; None if one can."""
-    reason = library.why_not_run(library.installed(), library.card())
+    reason = library.why_not_run(library.installed(), nvml.card())
     if reason is None:
         import torch
 
@@ -38,7 +39,7 @@ def load(folder: Path, threads: int) -> TensorRTRuntime:
     """The engine in `folder`, or the one made of the variant in `folder` for this card. `threads` has no effect."""
     from models.tensorrt import here
 
-    card = library.card()
+    card = nvml.card()
     if (reason := available()) or card is None:
         raise RuntimeFault(f"{folder} cannot run here: {reason}")
     found = here.load(folder, card)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from core import paths
 from core.errors import IntegrityError, RuntimeFault
+from core.nvml import Card
 from models import manifest
 from models.families import Architecture
 from models.manifest import Manifest
 from models.tensorrt import library, profiles
-from models.tensorrt.library import Card, Library
+from models.tensorrt.library import Library
 from models.tensorrt.profiles import Profile
 
 PLAN = "engine.plan"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from core import files, params, paths
 from core.errors import RuntimeFault
+from core.nvml import Card
 from core.params import Recipe, TargetParams
 from core.progress import say
 from models import manifest
 from models.tensorrt import engines, library, make
 from models.tensorrt.engines import Loaded
-from models.tensorrt.library import Card
 
 CACHE = paths.CACHE / "engines"
 

@@ -11,17 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from core.nvml import Card
+
 NAMES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 NONE_INSTALLED = "neither tensorrt nor tensorrt_rtx is installed (tensorrt-rtx-cu13-bindings is in requirements.lock)"
-
-
-@dataclass(frozen=True)
-class Card:
-    """An NVIDIA GPU. `capability` is its compute capability, such as "8.9"."""
-
-    name: str
-    capability: str
-    memory_mib: float
 
 
 @dataclass(frozen=True)
@@ -80,25 +73,6 @@ def choose(capability: str, libraries: list[Library], card: Card | None) -> tupl
             return library, None
         reasons.append(reason)
     return None, "; ".join(reasons) or NONE_INSTALLED
-
-
-def card() -> Card | None:
-    """The first NVIDIA GPU of this machine, or None."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        if pynvml.nvmlDeviceGetCount() == 0:
-            return None
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        total_mib = pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**20
-        return Card(str(pynvml.nvmlDeviceGetName(handle)), f"{major}.{minor}", total_mib)
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def why_not_run(libraries: list[Library], found: Card | None) -> str | None:

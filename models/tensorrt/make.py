@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from core import files, paths
+from core.nvml import Card
 from core.params import CompileParams, Recipe, TargetParams
 from core.progress import say
 from core.records import Engine
@@ -17,7 +18,7 @@ from models import manifest
 from models.manifest import Manifest
 from models.tensorrt import build, engines, inspect, library, memory, profiles
 from models.tensorrt.build import Built
-from models.tensorrt.library import Card, Library
+from models.tensorrt.library import Library
 from models.tensorrt.profiles import Profile
 
 GRAPH = "model.onnx"  # as models/export writes it, with its weights in model.onnx.data

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core import nvml
 from core.errors import RuntimeFault
 from core.params import CompileParams
 from models import families
@@ -114,9 +115,9 @@ def test_padding_is_hidden_and_positions_skip_it() -> None:
 def test_a_machine_that_cannot_run_engines_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for card, reason in (
         (None, "no NVIDIA GPU on this machine"),
-        (library.Card("NVIDIA H200", "9.0", 143771), r"does not run on compute capability 9.0 \(NVIDIA H200\)"),
+        (nvml.Card("NVIDIA H200", "9.0", 143771), r"does not run on compute capability 9.0 \(NVIDIA H200\)"),
     ):
-        monkeypatch.setattr(library, "card", lambda card=card: card)
+        monkeypatch.setattr(nvml, "card", lambda card=card: card)
         with pytest.raises(RuntimeFault, match=reason):
             tensorrt.load(tmp_path, THREADS)
     monkeypatch.setattr(library, "installed", list)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from core import plugins
+from core import nvml, plugins
 from core.errors import RuntimeFault
 from core.params import CompileParams, Recipe, TargetParams
 from models import manifest
@@ -37,7 +37,7 @@ def quantizer(request: pytest.FixtureRequest) -> str:
 def runtime(quantizer: str, workshop: Context, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """The engine for the card of this machine, compiled here and loaded from its version folder."""
     assert (why := tensorrt.available()) is None, f"engines cannot be executed on this machine: {why}"
-    card = library.card()
+    card = nvml.card()
     assert card is not None
     variant, recipe = tmp_path_factory.mktemp(quantizer), Recipe(quantizer=quantizer, runtime="tensorrt")
     plugin = plugins.load("models.quantizers", quantizer)

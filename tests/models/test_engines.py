@@ -13,12 +13,12 @@ from onnx import helper
 
 from core import params, paths, plugins
 from core.errors import EngineError, IntegrityError, RuntimeFault
+from core.nvml import Card
 from core.params import CompileParams, Recipe, TargetParams
 from models import families, manifest
 from models.export import fused
 from models.quantizers import Context
 from models.tensorrt import build, engines, here, inspect, library, make, profiles
-from models.tensorrt.library import Card
 from models.tensorrt.make import Source
 
 SHIPPED = params.load(Path(__file__).parents[2] / "params.yaml")

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from core import params
 from core.errors import RuntimeFault
+from core.nvml import Card
 from core.params import CompileParams
 from models import families
 from models.tensorrt import inspect, library, memory, profiles, timing
-from models.tensorrt.library import Card, Library
+from models.tensorrt.library import Library
 
 RTX = Library("tensorrt-rtx", "1.7", SimpleNamespace(ComputeCapability=SimpleNamespace(SM75=1, SM89=2)))
 PROPER = Library("tensorrt", "11.4", SimpleNamespace())

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bench import variant
-from core import params, paths, plugins
+from core import nvml, params, paths, plugins
 from core.errors import ConfigError
 from core.params import BenchmarkParams
 from core.records import Compilation
@@ -17,7 +17,6 @@ from models import gates, manifest
 from models.evaluation import systems
 from models.gates import Evidence
 from models.quantizers import Context
-from models.tensorrt import library
 from stages import compile as stage
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +34,7 @@ def root(workshop: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(library, "card", lambda: None)
+    monkeypatch.setattr(nvml, "card", lambda: None)
     settings = params.load()
     shutil.copytree(workshop.model_folder, paths.MODEL)
     folder = paths.VARIANTS / "trt-int8"
