@@ -14,7 +14,7 @@ from core import files, plugins, progress
 from core.errors import DataError
 from core.params import BenchmarkParams
 from core.records import Benchmark
-from models import manifest
+from models import manifest, runtimes
 
 BASELINE = "Hugging Face generate, float32"
 BASELINE_MODULE = "bench.baseline"
@@ -72,8 +72,7 @@ def measure(
     manifest_sha256 = manifest.digest(variant_folder)
     plugin = plugins.load("models.runtimes", runtime)
     here = machine.describe(threads)
-    available = getattr(plugin, "available", None)
-    reason: str | None = available() if available else None
+    reason = runtimes.why_not_here(runtime)
     done: list[KeptWorkload] = []
     notes: list[str] = []
     if reason is None:

@@ -15,8 +15,7 @@ from bench.side import Spec
 from core import cli, params, paths, plugins
 from core.errors import DataError
 from data import items
-from models import manifest
-from models.evaluation import systems
+from models import manifest, runtimes
 
 RESULT = Path("benchmarks/results/cpu.json")
 
@@ -32,10 +31,10 @@ def main() -> None:
     specs = [hugging_face(dtype, paths.MODEL, threads) for dtype in baseline.DTYPES]
     not_here: dict[str, str] = {}
     for name, recipe in settings.recipes.items():
-        if reason := systems.why_not_here(recipe.runtime):
+        if reason := runtimes.why_not_here(recipe.runtime):
             not_here[name] = reason
             continue
-        plugin = plugins.load(systems.PACKAGE, recipe.runtime)
+        plugin = plugins.load("models.runtimes", recipe.runtime)
         folder = paths.VARIANTS / name
         if not folder.is_dir():
             raise DataError(f"{folder} not found: run `dvc repro quantize` first")

@@ -18,7 +18,7 @@ from pathlib import Path
 from core import cli, params, paths
 from core.progress import say
 from data import items
-from models import families, manifest, tokenizer
+from models import families, manifest, runtimes, tokenizer
 from models.evaluation import pairs, record, run, systems
 from models.evaluation.pairs import Decode
 from models.evaluation.record import Plan
@@ -49,7 +49,7 @@ def main() -> None:
     reference = systems.version(against, threads, "against") if against else systems.original(paths.MODEL, threads)
     output = AGAINST / reference.sha256[:16] if against else paths.EVALUATION
 
-    why = systems.why_not_here(made.runtime)
+    why = runtimes.why_not_here(made.runtime)
     if why is None:
         variant = systems.version(folder, threads, name)
         width = families.read(paths.MODEL).vocabulary

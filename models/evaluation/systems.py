@@ -12,7 +12,6 @@ from models import manifest
 from models.manifest import Manifest
 from models.runtimes import Runtime
 
-PACKAGE = "models.runtimes"
 REFERENCE_RUNTIME, REFERENCE_DTYPE = "torch", "float32"
 
 
@@ -50,7 +49,7 @@ def original(model_folder: Path, threads: int) -> System:
         runtime_name=REFERENCE_RUNTIME,
         sha256=manifest.source_digest(model_folder),
         facts={"dtype": REFERENCE_DTYPE} | libraries,
-        load=lambda: plugins.load(PACKAGE, REFERENCE_RUNTIME).load(model_folder, threads),
+        load=lambda: plugins.load("models.runtimes", REFERENCE_RUNTIME).load(model_folder, threads),
     )
 
 
@@ -60,7 +59,7 @@ def version(folder: Path, threads: int, label: str) -> System:
     The model is loaded now: the runtime's version is one of the facts.
     """
     made = manifest.read(folder)
-    runtime: Runtime = plugins.load(PACKAGE, made.runtime).load(folder, threads)
+    runtime: Runtime = plugins.load("models.runtimes", made.runtime).load(folder, threads)
     system = System(
         label=label,
         runtime_name=made.runtime,
@@ -83,9 +82,3 @@ def verified(folder: Path, runtime_name: str) -> Manifest:
             f"{folder} was made for runtime '{made.runtime}', params.yaml now says '{runtime_name}': run `dvc repro`"
         )
     return made
-
-
-def why_not_here(runtime_name: str) -> str | None:
-    """Why this runtime cannot run on this machine; None if it can."""
-    available: Callable[[], str | None] | None = getattr(plugins.load(PACKAGE, runtime_name), "available", None)
-    return available() if available else None

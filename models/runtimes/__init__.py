@@ -1,7 +1,8 @@
 """The runtime contract. Each file here is one runtime; its file name is its name in params.
 
 A runtime module has `load(folder, threads) -> Runtime`. `folder` is a variant's folder (or, for `torch`, a model's).
-One that can serve also has `engine(folder, threads, max_batch) -> Engine`.
+One that can serve also has `engine(folder, threads, max_batch) -> Engine`. One that does not
+run on every machine has `available() -> str | None`: why it cannot here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core import plugins
 
 TokenIds: TypeAlias = Sequence[int]
 Logits: TypeAlias = NDArray[np.float32]
@@ -105,3 +108,9 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the model. Calling it twice is fine."""
         ...
+
+
+def why_not_here(name: str) -> str | None:
+    """Why runtime `name` cannot run on this machine; None if it can. An unknown name raises ConfigError."""
+    available: Callable[[], str | None] | None = getattr(plugins.load("models.runtimes", name), "available", None)
+    return available() if available else None

@@ -13,8 +13,7 @@ from core import nvml, params, paths, plugins
 from core.errors import ConfigError
 from core.params import BenchmarkParams
 from core.records import Compilation
-from models import gates, manifest
-from models.evaluation import systems
+from models import gates, manifest, runtimes
 from models.gates import Evidence
 from models.quantizers import Context
 from stages import compile as stage
@@ -83,7 +82,7 @@ def test_what_cannot_be_compiled_for_is_refused(root: Path, monkeypatch: pytest.
 
 def test_a_variant_that_cannot_run_here_is_listed_and_never_passes(root: Path) -> None:
     folder = paths.VARIANTS / "trt-int8"
-    assert systems.why_not_here(manifest.verify(folder).runtime) == "no NVIDIA GPU on this machine"
+    assert runtimes.why_not_here(manifest.verify(folder).runtime) == "no NVIDIA GPU on this machine"
     settings = BenchmarkParams(batches=[1], output_tokens=4, rounds=3)
     record = variant.measure("trt-int8", "tensorrt", folder, paths.MODEL, [[9, 8, 7]], settings, threads=2)
     assert (record.status, record.why_not_measured) == ("not_measured_here", "no NVIDIA GPU on this machine")
