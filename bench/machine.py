@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import resource
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 
 import psutil
 
-from core import nvml
+from core import nvml, packages
 from core.records import Machine
 
 PACKAGES = (
@@ -28,7 +27,7 @@ def describe(threads: int) -> Machine:
         memory_mib=round(psutil.virtual_memory().total / 2**20),
         accelerator=nvml.name_and_driver(),
         threads=threads,
-        versions={"python": platform.python_version()} | _versions(),
+        versions={"python": platform.python_version()} | packages.versions(PACKAGES),
     )
 
 
@@ -77,13 +76,3 @@ def _cpu() -> str:
     lines = information.read_text().splitlines() if information.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    installed = {}
-    for package in PACKAGES:
-        try:
-            installed[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed

@@ -10,13 +10,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import JsonValue, ValidationError, field_validator
 
-from core import files
+from core import files, packages
 from core.errors import IntegrityError
 from core.params import Recipe
 from core.records import Record
@@ -70,7 +69,7 @@ def write(
     """Hash every file in `folder` and write its manifest.json (replacing an old one); returns what was written.
 
     `model_folder` holds the original model, `facts` is what the quantizer returned (JSON values only),
-    `libraries` are the distributions whose installed versions shaped the files.
+    `libraries` are the distributions whose versions shaped the files; one that is not installed is left out.
     """
     sources = source_files(model_folder)
     manifest = Manifest(
@@ -81,7 +80,7 @@ def write(
         architecture=families.read(model_folder),
         made_from=sources,
         source_sha256=_digest_of(sources),
-        libraries=_versions(libraries),
+        libraries=packages.versions(libraries),
         facts=dict(facts),
         files=_hash_all(folder, _plain_files(folder)),
     )
@@ -180,13 +179,3 @@ def _hash_all(folder: Path, names: Iterable[str]) -> dict[str, FileDigest]:
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return dict(pool.map(hash_one, names))
-
-
-def _versions(libraries: Iterable[str]) -> dict[str, str]:
-    installed = {}
-    for name in libraries:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue  # an optional engine that is not installed did not shape the files
-    return installed

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from core import packages
 from core.errors import RuntimeFault
 from models.runtimes import Engine, Generation, Logits, TokenIds
 
@@ -22,17 +22,7 @@ GENAI_CONFIG = "genai_config.json"
 SPIN = {"session.intra_op.spin_duration_us": "10"}
 SEED = 0  # decoding is greedy; left unset, the engine draws one from the system: 12 ms of each first token here
 REQUIREMENTS = ("onnxruntime", "onnxruntime-genai")  # what a registered version needs to run
-
-
 WHEELS = ("onnxruntime-genai", "onnxruntime-genai-cuda")  # the same module, without and with CUDA
-
-
-def installed_version(name: str) -> list[str]:
-    """The version of distribution `name`, or nothing where it is not installed."""
-    try:
-        return [metadata.version(name)]
-    except metadata.PackageNotFoundError:
-        return []
 
 
 def load(folder: Path, threads: int) -> OrtRuntime:
@@ -51,7 +41,7 @@ class OrtRuntime:
     """Greedy generation and teacher forcing through the same engine, graph and settings that serve."""
 
     name = "ort"
-    version = next(found for name in WHEELS for found in installed_version(name))
+    version = next(iter(packages.versions(WHEELS).values()))
 
     def __init__(self, folder: Path, threads: int) -> None:
         self._genai = import_genai()
