@@ -1,1 +1,1 @@
-"""Static quantization of the fused graph, one step a file: smooth, ranges, sensitivity, bias, write, inspect."""
+"""Static quantization, one step a file: smooth, ranges, sensitivity (all three: plan), bias, write, inspect."""

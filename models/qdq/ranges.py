@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from models.calibration import Array, Site
+
+Method: TypeAlias = Literal["absmax", "percentile", "mse"]
 
 LEVELS = 255  # uint8 with a zero point
 SHRINK = np.linspace(0.2, 1.0, 33)  # shares of the full range that the MSE search tries
@@ -33,7 +35,7 @@ class Clip:
         return result
 
 
-def clip(site: Site, method: Literal["absmax", "percentile", "mse"], percentile: float) -> Clip:
+def clip(site: Site, method: Method, percentile: float) -> Clip:
     """The range of one matmul input: everything seen, a percentile of the sample, or the least squared error."""
     low, high = min(float(site.low.min()), 0.0), max(float(site.high.max()), 0.0)
     if method == "absmax":

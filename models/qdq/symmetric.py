@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from onnx import helper, numpy_helper
@@ -36,7 +36,7 @@ class Symmetric:
         return result
 
 
-def clip(site: Site, method: Literal["absmax", "percentile", "mse"], percentile: float) -> Symmetric:
+def clip(site: Site, method: ranges.Method, percentile: float) -> Symmetric:
     """The range of one matmul input, chosen as ranges.clip chooses it, but the same on both sides of 0."""
     largest = float(site.absmax.max())
     if method == "absmax":

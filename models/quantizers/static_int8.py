@@ -16,22 +16,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from core.progress import say
-from models import calibration
 from models.export import fused
 from models.graph import Graph
-from models.qdq import bias, inspect, ranges, sensitivity, smooth, write
+from models.qdq import bias, inspect, plan, ranges, smooth, write
 from models.quantizers import Context, _embedding
 
 
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    activations: Literal["absmax", "percentile", "mse"] = "mse"
-    percentile: float = Field(default=99.99, gt=50, le=100, description="of |x|, for activations: percentile")
-    smooth_alpha: float = Field(default=0.5, ge=0, le=1, description="0 turns SmoothQuant off")
+class Options(plan.Options):
     per_channel: bool = Field(
         default=False, description="one scale for each output channel of a weight, or one for all"
     )
@@ -46,27 +40,29 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     """Write the Q/DQ graph; raises QuantizationError naming the matmuls that did not come out as integer."""
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
-    sites = calibration.load(context.calibration_folder)
-    if options.smooth_alpha > 0:
-        sites = smooth.fold(graph, sites, options.smooth_alpha)
-    clips = {name: ranges.clip(site, options.activations, options.percentile) for name, site in sites.items()}
-    errors = sensitivity.output_errors(graph, sites, clips, options.per_channel)
-    kept = sensitivity.most_sensitive(errors, options.keep_float)
+    made = plan.make(
+        graph,
+        context.calibration_folder,
+        options,
+        fold=smooth.fold,
+        clip=ranges.clip,
+        per_channel=options.per_channel,
+        keep_share=options.keep_float,
+    )
     if options.bias_correction:
-        bias.correct(graph, sites, clips, options.per_channel, skip=kept)
+        bias.correct(graph, made.sites, made.clips, options.per_channel, skip=made.kept)
     if options.embedding_bits == 8:
         _embedding.quantize(graph.model)
-    write.qdq(graph, clips, options.per_channel, skip=kept)
+    write.qdq(graph, made.clips, options.per_channel, skip=made.kept)
     graph.save(folder)
     fused.copy_serving_files(source, folder)
-    wanted = [matmul for matmul in errors if matmul not in kept]
-    counts = inspect.check_fused(folder / fused.GRAPH, wanted, context.threads)
-    say(f"static int8: {len(wanted)} matmuls in integers, {len(kept)} kept in fp32")
+    counts = inspect.check_fused(folder / fused.GRAPH, made.wanted, context.threads)
+    say(f"static int8: {len(made.wanted)} matmuls in integers, {len(made.kept)} kept in fp32")
     return {
         "weights": "int8 per channel" if options.per_channel else "int8 per tensor",
         "compute": "uint8 x int8",
-        "integer_matmuls": len(wanted),
-        "kept_float": sorted(kept),
-        "output_error_worst": max((errors[name] for name in wanted), default=0.0),
+        "integer_matmuls": len(made.wanted),
+        "kept_float": sorted(made.kept),
+        "output_error_worst": made.worst_error,
         "operators": counts,
     }
