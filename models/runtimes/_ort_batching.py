@@ -8,7 +8,6 @@ are as long as the chunk). Same graph, same kernels, and in a test the same toke
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import RuntimeFault
-from models.runtimes import Event, Sampling, TokenIds, _sampling
+from models.runtimes import Event, Sampling, TokenIds, _ort_settings, _sampling
 from models.runtimes._kv_slots import DTYPES, KvSlots
-from models.runtimes.ort import GENAI_CONFIG, SPIN, OrtRuntime
 
 CHUNK_TOKENS = 512  # prompt tokens, padding included, that one step prefills
 
@@ -41,21 +39,21 @@ class Row:
 class SlotEngine:
     """`running` rows come first in the KV buffers, then those whose prompt is still being read."""
 
-    name = OrtRuntime.name
-    version = OrtRuntime.version
+    name = _ort_settings.NAME
+    version = _ort_settings.VERSION
     samples = True
 
     def __init__(self, folder: Path, threads: int, max_batch: int) -> None:
         import onnxruntime
 
-        settings = json.loads((folder / GENAI_CONFIG).read_text())["model"]
-        eos = settings["eos_token_id"]
-        self._eos = frozenset(eos if isinstance(eos, list) else [eos])
+        config = _ort_settings.read(folder)
+        settings = config["model"]
+        self._eos = _ort_settings.ends(config)
         self.context_tokens = int(settings["context_length"])
         self.max_batch = max_batch
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        for key, value in SPIN.items():
+        for key, value in _ort_settings.SPIN.items():
             options.add_session_config_entry(key, value)
         self._session: Any = onnxruntime.InferenceSession(
             folder / settings["decoder"]["filename"], options, providers=["CPUExecutionProvider"]

@@ -6,7 +6,6 @@ batch runs starts when that batch is done (seen with 0.18).
 
 from __future__ import annotations
 
-import json
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,15 @@ from typing import Any
 import numpy as np
 
 from core.errors import RuntimeFault
-from models.runtimes import Engine, Event, Sampling, TokenIds
-from models.runtimes.ort import GENAI_CONFIG, OrtRuntime, configure, import_genai
+from models.runtimes import Engine, Event, Sampling, TokenIds, _ort_settings
+from models.runtimes._ort_batching import SlotEngine
 
 
 def load(folder: Path, threads: int, max_batch: int) -> Engine:
     """The engine that fits the variant's graph: rows in shared KV buffers on a CPU, else onnxruntime-genai's own."""
-    settings = json.loads((folder / GENAI_CONFIG).read_text())
+    settings = _ort_settings.read(folder)
     on_cpu = not settings["model"]["decoder"]["session_options"].get("provider_options")
     if on_cpu and settings["search"].get("past_present_share_buffer"):
-        from models.runtimes._ort_batching import SlotEngine
-
         return SlotEngine(folder, threads, max_batch)
     return GenaiEngine(folder, threads, max_batch)
 
@@ -32,18 +29,18 @@ def load(folder: Path, threads: int, max_batch: int) -> Engine:
 class GenaiEngine:
     """`og.Engine` behind the contract of models/runtimes."""
 
-    name = OrtRuntime.name
-    version = OrtRuntime.version
+    name = _ort_settings.NAME
+    version = _ort_settings.VERSION
     samples = True
 
     def __init__(self, folder: Path, threads: int, max_batch: int) -> None:
-        self._genai = import_genai()
-        settings = json.loads((folder / GENAI_CONFIG).read_text())
+        self._genai = _ort_settings.import_genai()
+        settings = _ort_settings.read(folder)
         self.context_tokens = int(settings["model"]["context_length"])
         built = settings.get("engine", {}).get("dynamic_batching")  # a graph built with paged attention says so
         self.max_batch = min(max_batch, built.get("max_batch_size", max_batch)) if built else max_batch
         batching = {} if built else {"engine": {"static_batching": {"max_batch_size": max_batch}}}
-        self._model: Any = self._genai.Model(configure(self._genai, folder, threads, batching))
+        self._model: Any = self._genai.Model(_ort_settings.configure(self._genai, folder, threads, batching))
         self._engine: Any = self._genai.Engine(self._model)
         self._events = self._engine.create_event_buffer(4 * max_batch)
         self._handles = count()

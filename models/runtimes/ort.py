@@ -5,24 +5,17 @@ Source: onnxruntime-genai 0.18, `Generator` and `Config.overlay`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core import packages
 from core.errors import RuntimeFault
-from models.runtimes import Engine, Generation, Logits, TokenIds
+from models.runtimes import Engine, Generation, Logits, TokenIds, _ort_engine, _ort_settings
 
-GENAI_CONFIG = "genai_config.json"
-# How long a worker spins between two operators before it sleeps. Left alone it spins for about a millisecond: small
-# models lose half of their speed to that as soon as anything else wants a core, and gain nothing from it when not.
-SPIN = {"session.intra_op.spin_duration_us": "10"}
 SEED = 0  # decoding is greedy; left unset, the engine draws one from the system: 12 ms of each first token here
 REQUIREMENTS = ("onnxruntime", "onnxruntime-genai")  # what a registered version needs to run
-WHEELS = ("onnxruntime-genai", "onnxruntime-genai-cuda")  # the same module, without and with CUDA
 
 
 def load(folder: Path, threads: int) -> OrtRuntime:
@@ -32,25 +25,22 @@ def load(folder: Path, threads: int) -> OrtRuntime:
 
 def engine(folder: Path, threads: int, max_batch: int) -> Engine:
     """The same model for serving: see _ort_engine.py."""
-    from models.runtimes import _ort_engine
-
     return _ort_engine.load(folder, threads, max_batch)
 
 
 class OrtRuntime:
     """Greedy generation and teacher forcing through the same engine, graph and settings that serve."""
 
-    name = "ort"
-    version = next(iter(packages.versions(WHEELS).values()))
+    name = _ort_settings.NAME
+    version = _ort_settings.VERSION
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._genai = import_genai()
-        settings = json.loads((folder / GENAI_CONFIG).read_text())["model"]
-        eos = settings["eos_token_id"]
-        self._eos = set(eos if isinstance(eos, list) else [eos])
-        self._pad = int(settings["pad_token_id"])
-        self._context = int(settings["context_length"])
-        self._model: Any = self._genai.Model(configure(self._genai, folder, threads))
+        self._genai = _ort_settings.import_genai()
+        settings = _ort_settings.read(folder)
+        self._eos = _ort_settings.ends(settings)
+        self._pad = int(settings["model"]["pad_token_id"])
+        self._context = int(settings["model"]["context_length"])
+        self._model: Any = self._genai.Model(_ort_settings.configure(self._genai, folder, threads))
 
     def generate(
         self,
@@ -111,21 +101,3 @@ class OrtRuntime:
                 return Generation(tuple(map(int, tokens[:index])), finished=True)
         # The end token that ends the whole batch is not written into the sequence: being shorter tells of it.
         return Generation(tuple(map(int, tokens)), finished=len(tokens) < max_tokens)
-
-
-def import_genai() -> Any:
-    """onnxruntime_genai; it finds onnxruntime's library only when that is imported first."""
-    import onnxruntime  # noqa: F401
-    import onnxruntime_genai
-
-    return onnxruntime_genai
-
-
-def configure(genai: Any, folder: Path, threads: int, extra: dict[str, Any] | None = None) -> Any:
-    """The engine's configuration with its threads set: left alone it used one core here, at half the speed."""
-    config = genai.Config(str(folder))
-    session = {"intra_op_num_threads": threads} | SPIN
-    config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
-    if extra:
-        config.overlay(json.dumps(extra))
-    return config

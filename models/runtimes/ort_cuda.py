@@ -6,12 +6,10 @@ Needs onnxruntime-gpu and onnxruntime-genai-cuda in place of the CPU wheels (the
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from core import nvml
-from models.runtimes import Engine, Runtime, _through_engine, ort
+from models.runtimes import Engine, Runtime, _ort_settings, _through_engine, ort
 
 REQUIREMENTS = ("onnxruntime-gpu", "onnxruntime-genai-cuda")  # what a registered version needs to run
 PAGED_BATCH = 128
@@ -42,8 +40,7 @@ def engine(folder: Path, threads: int, max_batch: int) -> Engine:
 
 def is_paged(folder: Path) -> bool:
     """Whether the graph was built with paged attention, so that requests join a running batch."""
-    settings: dict[str, Any] = json.loads((folder / ort.GENAI_CONFIG).read_text())
-    return "dynamic_batching" in settings.get("engine", {})
+    return "dynamic_batching" in _ort_settings.read(folder).get("engine", {})
 
 
 def _libraries() -> None:

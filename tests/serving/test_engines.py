@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.runtimes import Engine, Event, Generation, Sampling, _ort_batching, ort
+from models.runtimes import Engine, Event, Generation, Sampling, _ort_batching, _ort_settings, ort
 from models.runtimes._ort_engine import GenaiEngine
 
 MAX_TOKENS = 20
@@ -23,9 +23,9 @@ def version(real_version: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("ends") / "fp32"
     shutil.copytree(real_version, folder)
     whole = ort.load(folder, 2).generate(prompts(), MAX_TOKENS, ignore_eos=True)
-    config = json.loads((folder / ort.GENAI_CONFIG).read_text())
+    config = _ort_settings.read(folder)
     config["model"]["eos_token_id"] = [2, whole[0].token_ids[3], whole[1].token_ids[11]]
-    (folder / ort.GENAI_CONFIG).write_text(json.dumps(config))
+    (folder / _ort_settings.GENAI_CONFIG).write_text(json.dumps(config))
     return folder
 
 
