@@ -34,7 +34,7 @@ def interleave(
     samples: list[list[Sample]] = [[] for _ in sides]
     for index in progress.track(range(rounds), f"batch {batch}", unit="round"):
         requests = list(islice(taken, batch))
-        for position in _order(index, len(sides)):
+        for position in turning(index, len(sides)):
             samples[position].append(sides[position].generate(requests, output_tokens))
     return samples
 
@@ -45,11 +45,11 @@ def first_tokens(sides: Sequence[Side], prompts: Prompts, batch: int) -> list[li
     samples: list[list[Sample]] = [[] for _ in sides]
     for index in range(FIRST_TOKENS):
         requests = list(islice(taken, batch))
-        for position in _order(index, len(sides)):
+        for position in turning(index, len(sides)):
             samples[position].append(sides[position].generate(requests, 2))
     return samples
 
 
-def _order(index: int, sides: int) -> list[int]:
-    """Sides 0, 1, 2 … in round 0, 1, 2, … 0 in round 1, and so on."""
+def turning(index: int, sides: int) -> list[int]:
+    """Positions of `sides` sides: 0, 1, 2 … in round 0; 1, 2, … 0 in round 1; and so on."""
     return [(index + turn) % sides for turn in range(sides)]

@@ -9,10 +9,21 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.gpu_record import BANDWIDTH
 from models.export import fused
 
 COPY_BYTES = 2**32
+# Memory bandwidth in bytes per second by the vendor's datasheet, by a part of the name that the driver gives.
+BANDWIDTH = {
+    "H200": 4.8e12,
+    "H100 80GB HBM3": 3.35e12,
+    "H100 PCIe": 2.0e12,
+    "A100-SXM4-80GB": 2.039e12,
+    "A100": 1.555e12,
+    "L40S": 0.864e12,
+    "A10": 0.6e12,
+    "L4": 0.3e12,
+    "T4": 0.32e12,
+}
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -56,7 +67,6 @@ def memory_mib(pid: int) -> float | None:
 
     family = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
     used = 0
-
     pynvml.nvmlInit()
     try:
         for index in range(pynvml.nvmlDeviceGetCount()):

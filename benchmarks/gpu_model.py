@@ -35,8 +35,10 @@ SHAPE = {
     "tie_word_embeddings": False,
 }
 CALIBRATION_ITEMS, CALIBRATION_TOKENS = 32, 128
-# Small enough that the four vLLM sides can be loaded at once on one card of 80 GB.
-ENGINE = {"gpu_memory_utilization": 0.2, "kv_cache_mib": 8192, "max_model_len": 2048}
+# Small enough that every side can be loaded at once on a card of 140 GB; 128 requests need 0.9 GiB of cache.
+KV_CACHE_MIB = 4096
+ENGINE = {"gpu_memory_utilization": 0.1, "kv_cache_mib": KV_CACHE_MIB, "max_model_len": 2048}
+PAGED = {"serve": "many", "kv_cache_mib": KV_CACHE_MIB}
 INTEGER: dict[str, Any] = {"algorithm": "nearest", "calibration_items": CALIBRATION_ITEMS, "engine": ENGINE}
 RECIPES = {
     "vllm-bf16": Recipe(quantizer="checkpoint", runtime="vllm", options={"engine": ENGINE}),
@@ -44,7 +46,9 @@ RECIPES = {
         quantizer="fp8", runtime="vllm", options={"calibration_items": CALIBRATION_ITEMS, "engine": ENGINE}
     ),
     "vllm-w8a8-int8": Recipe(
-        quantizer="gptq", runtime="vllm", options={"bits": 8, "activations": "static"} | INTEGER
+        quantizer="gptq",
+        runtime="vllm",
+        options={"bits": 8, "activations": "static", "dynamic": ["down_proj"]} | INTEGER,
     ),
     "vllm-w4a16-int4": Recipe(quantizer="gptq", runtime="vllm", options={"bits": 4, "group_size": 128} | INTEGER),
     "ort-fp16-graph": Recipe(
@@ -53,12 +57,8 @@ RECIPES = {
     "ort-int4-graph": Recipe(
         quantizer="genai_cuda", runtime="ort_cuda", options={"precision": "int4", "serve": "one"}
     ),
-    "ort-fp16-paged": Recipe(
-        quantizer="genai_cuda", runtime="ort_cuda", options={"precision": "fp16", "serve": "many"}
-    ),
-    "ort-int4-paged": Recipe(
-        quantizer="genai_cuda", runtime="ort_cuda", options={"precision": "int4", "serve": "many"}
-    ),
+    "ort-fp16-paged": Recipe(quantizer="genai_cuda", runtime="ort_cuda", options={"precision": "fp16"} | PAGED),
+    "ort-int4-paged": Recipe(quantizer="genai_cuda", runtime="ort_cuda", options={"precision": "int4"} | PAGED),
 }
 MODEL, DATA = FOLDER / "model", FOLDER / "data"
 

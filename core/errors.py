@@ -89,6 +89,10 @@ class NoVariantPassed(AssayError):  # noqa: N818 - an outcome, named as the fiel
     exit_code = 3
 
 
+WRONG_FIELDS = 5
+
+
 def wrong_fields(error: ValidationError) -> str:
-    """Every problem that pydantic found, as `key: what is wrong`, for one line of a message."""
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    """The problems that pydantic found, as `key: what is wrong`, the first five, for one line of a message."""
+    found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    return "; ".join(found[:WRONG_FIELDS]) + (f"; {rest} more" if (rest := len(found) - WRONG_FIELDS) > 0 else "")

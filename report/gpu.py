@@ -8,44 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from core.errors import DataError, wrong_fields
-from core.records import Evaluation, Machine, Spread, Verdict
+from core.errors import DataError
+from core.records import Evaluation, GpuDrift, GpuRow, GpuRun, GpuSide, GpuTarget, Machine, Verdict
 from report.text import DASH, bounds, number, percent, signed
 
 RESULTS = Path("benchmarks/results/gpu")
-
-
-class _Kept(BaseModel):
-    """What both kinds of file hold; the rest is for other readers."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    commands: list[str]
-    machine: Machine
-
-
-class _Drift(_Kept):
-    evaluations: list[Evaluation]
-
-
-class _Rate(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    name: str
-    requests: int
-    decode_tok_s: Spread
-    bandwidth_share: float | None
-
-
-class _Speed(_Kept):
-    model: str
-    rows: list[_Rate]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -65,21 +35,48 @@ class SpeedRow:
 
     name: str
     rates: list[str]
+    memory: str  # GiB of the card
     share: str  # of the bandwidth limit, one request
 
 
 @dataclass(frozen=True)
+class TargetRow:
+    what: str
+    asked: str
+    measured: str
+    rounds: str  # the lowest and the highest
+    by: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """Where one answer to one request spends its time, by token; the longest kernels with their shares."""
+
+    name: str
+    wall: str  # ms
+    busy: str  # ms
+    kernels: str
+    longest: list[str]
+
+
+@dataclass(frozen=True)
 class Table:
-    """One file's figures: drift or speed, the other list is empty."""
+    """One file's figures: drift or speed, the other's lists are empty."""
 
     file: str
     accelerator: str
     commands: list[str]
-    drift: list[DriftRow]
-    speed: list[SpeedRow]
-    requests: list[int]
-    model: str
-    notes: list[str]
+    drift: list[DriftRow] = field(default_factory=list)
+    speed: list[SpeedRow] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
+    targets: list[TargetRow] = field(default_factory=list)
+    profiles: list[ProfileRow] = field(default_factory=list)
+    model: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+LONGEST = 3  # kernels that a profile's row names
 
 
 def tables(manifests: Mapping[str, str], folder: Path = RESULTS) -> list[Table]:
@@ -93,21 +90,31 @@ def tables(manifests: Mapping[str, str], folder: Path = RESULTS) -> list[Table]:
 
 def _table(path: Path, manifests: Mapping[str, str]) -> Table:
     try:
-        raw = json.loads(path.read_text())
-        if "evaluations" in raw:
-            kept = _Drift.model_validate(raw)
-            rows = [_drift(one, manifests) for one in kept.evaluations]
-            return Table(path.name, _card(kept), kept.commands, rows, [], [], "", [])
-        run = _Speed.model_validate(raw)
-    except (ValueError, ValidationError) as error:
-        why = wrong_fields(error) if isinstance(error, ValidationError) else str(error)
-        raise DataError(f"{path} is not a GPU result ({why}): measure again, or delete it") from error
-    requests = sorted({rate.requests for rate in run.rows})
-    return Table(path.name, _card(run), run.commands, [], _speed(run.rows, requests), requests, run.model, run.notes)
+        kind = GpuDrift if "evaluations" in json.loads(path.read_text()) else GpuRun
+        kept = kind.read(path)
+    except (ValueError, DataError) as error:
+        raise DataError(f"{path} is not a GPU result ({error}): measure again, or delete it") from error
+    if isinstance(kept, GpuDrift):
+        rows = [_drift(one, manifests) for one in kept.evaluations]
+        return Table(path.name, _card(kept.machine), kept.commands, drift=rows)
+    assert isinstance(kept, GpuRun)
+    requests = sorted({row.requests for row in kept.rows})
+    return Table(
+        path.name,
+        _card(kept.machine),
+        kept.commands,
+        speed=_speed(kept, requests),
+        requests=requests,
+        targets=[_target(one) for one in kept.targets],
+        profiles=[_profile(side) for side in kept.sides if side.profile],
+        model=kept.model,
+        notes=[note for side in kept.sides for note in side.notes]
+        + [f"{name}: not measured: {why}" for name, why in kept.not_measured.items()],
+    )
 
 
-def _card(kept: _Kept) -> str:
-    return kept.machine.accelerator or kept.machine.cpu
+def _card(machine: Machine) -> str:
+    return machine.accelerator or machine.cpu
 
 
 def _drift(one: Evaluation, manifests: Mapping[str, str]) -> DriftRow:
@@ -122,19 +129,31 @@ def _drift(one: Evaluation, manifests: Mapping[str, str]) -> DriftRow:
     )
 
 
-def _speed(rates: Sequence[_Rate], requests: Sequence[int]) -> list[SpeedRow]:
-    by_name: dict[str, dict[int, _Rate]] = {}
-    for rate in rates:
-        by_name.setdefault(rate.name, {})[rate.requests] = rate
+def _speed(run: GpuRun, requests: Sequence[int]) -> list[SpeedRow]:
+    def rate(row: GpuRow | None) -> str:
+        return number(row.decode_tok_s.median) if row else DASH
 
-    def cell(found: Mapping[int, _Rate], count: int) -> str:
-        return number(found[count].decode_tok_s.median) if count in found else DASH
+    found = []
+    for side in run.sides:
+        one = run.row(side.name, 1)
+        share = percent(one.bandwidth_share, 0) if one and one.bandwidth_share else DASH
+        memory = number(side.gpu_memory_mib / 1024, 1) if side.gpu_memory_mib else DASH
+        found.append(SpeedRow(side.name, [rate(run.row(side.name, count)) for count in requests], memory, share))
+    return found
 
-    return [
-        SpeedRow(
-            name,
-            [cell(found, count) for count in requests],
-            percent(found[1].bandwidth_share, 0) if 1 in found and found[1].bandwidth_share else DASH,
-        )
-        for name, found in by_name.items()
-    ]
+
+def _target(one: GpuTarget) -> TargetRow:
+    rounds = f"{one.low:.2f} to {one.high:.2f}" if one.low is not None and one.high is not None else DASH
+    return TargetRow(one.what, f"≥ {one.at_least:g}", number(one.value, 2), rounds, one.by, one.met)
+
+
+def _profile(side: GpuSide) -> ProfileRow:
+    seen = side.profile
+    assert seen is not None
+    return ProfileRow(
+        side.name,
+        wall=number(seen.wall_ms / seen.tokens, 2),
+        busy=number(seen.gpu_busy_ms / seen.tokens, 2),
+        kernels=number(seen.kernels_launched / seen.tokens),
+        longest=[f"{percent(one.share, 0)} {one.name}" for one in seen.kernels[:LONGEST]],
+    )

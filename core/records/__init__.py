@@ -6,6 +6,7 @@ from core.records.base import Interval, Record, VariantName, Verdict
 from core.records.benchmark import Benchmark, Machine, Percentiles, Spread, Workload
 from core.records.compile import Compilation, Engine, EngineLayers, EngineMemory
 from core.records.evaluate import Behaviour, Evaluation, Flip, Flips, Look, TaskAccuracy, TeacherForced
+from core.records.gpu import GpuDrift, GpuProfile, GpuRow, GpuRun, GpuSide, GpuTarget
 from core.records.prepare import DataCheck, DataChecks, Item
 from core.records.register import Registration
 from core.records.select import Decision, GateResult
@@ -24,6 +25,12 @@ __all__ = [
     "Flip",
     "Flips",
     "GateResult",
+    "GpuDrift",
+    "GpuProfile",
+    "GpuRow",
+    "GpuRun",
+    "GpuSide",
+    "GpuTarget",
     "Interval",
     "Item",
     "Look",

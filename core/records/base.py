@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core import files
-from core.errors import DataError
+from core.errors import DataError, wrong_fields
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 VariantName = str
@@ -28,7 +28,9 @@ class Record(BaseModel):
             return cls.model_validate_json(path.read_text())
         except FileNotFoundError:
             raise DataError(f"{path} not found: run the stage that writes it (`dvc repro`)") from None
-        except ValueError as error:
+        except ValidationError as error:
+            raise DataError(f"{path} is not a {cls.__name__}: {wrong_fields(error)}") from error
+        except ValueError as error:  # not UTF-8
             raise DataError(f"{path} is not a {cls.__name__}: {error}") from error
 
 

@@ -11,8 +11,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.errors import QuantizationError
+from models import families
 from models.export import fused
+from models.families import Architecture
 from models.quantizers import Context
+
+BLOCK_TOKENS = 256  # of the paged KV cache, the builder's own default
 
 
 class Options(BaseModel):
@@ -21,6 +26,9 @@ class Options(BaseModel):
     precision: Literal["fp16", "int4"]
     serve: Literal["one", "many"]
     max_batch: int = Field(default=128, ge=1, description="of serve: many")
+    kv_cache_mib: int | None = Field(
+        default=None, ge=1, description="of serve: many; null: 0.6 of the card, as the builder says"
+    )
 
 
 def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
@@ -28,7 +36,19 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     extra = {"enable_cuda_graph": "true"}
     if options.serve == "many":
         extra = {"use_paged_attention": "true", "max_batch_size": str(options.max_batch)}
+        if options.kv_cache_mib:
+            blocks = options.kv_cache_mib * 2**20 // _block_bytes(families.read(context.model_folder))
+            if not blocks:
+                raise QuantizationError(
+                    f"kv_cache_mib {options.kv_cache_mib} holds no block of {BLOCK_TOKENS} tokens"
+                )
+            extra |= {"paged_block_size": str(BLOCK_TOKENS), "num_blocks": str(blocks)}
     fused.export(
         context.model_folder, folder, context.threads, precision=options.precision, provider="cuda", extra=extra
     )
     return {"weights": options.precision, "compute": "float16", "builder_options": extra}
+
+
+def _block_bytes(a: Architecture) -> int:
+    """Bytes of one block over all layers: keys and values in 16 bits."""
+    return 2 * 2 * BLOCK_TOKENS * a.layers * a.kv_heads * a.head_dim

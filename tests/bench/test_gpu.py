@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from bench import machine
+from bench.rounds import FIRST_TOKENS
 from bench.side import OutOfMemory, Sample, Spec
-from benchmarks import gpu, gpu_card, gpu_model
-from benchmarks.gpu_record import GpuRun, GpuSide, merged, row, targets
+from benchmarks import gpu, gpu_card, gpu_drift, gpu_model, gpu_rounds, gpu_sides
+from benchmarks.gpu_figures import merged, row, targets
 from core import params
-from core.errors import ResourceError, RuntimeFault
+from core.errors import DataError, ResourceError, RuntimeFault
+from core.records import GpuDrift, GpuRow, GpuRun, GpuSide
 from models.runtimes import _vllm_settings
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results"
@@ -25,25 +27,19 @@ def _sample(requests: int, first_s: float, step_s: float, tokens: int = 5) -> Sa
     return Sample(requests, 128 * requests, stamps, stamps[-1])
 
 
-def _run(*rates: tuple[str, int, float]) -> GpuRun:
+def _side(name: str, wave: str) -> GpuSide:
+    return GpuSide(
+        name=name, module="m", options={}, wave=wave, artifact_mib=1, read_bytes=1, load_ms=1, gpu_memory_mib=1,
+        peak_rss_mib=1,
+    )  # fmt: skip
+
+
+def _run(*rates: tuple[str, int, float], wave: str = "w") -> GpuRun:
     """A run whose sides decode at the given rates in tokens per second: (side, requests, rate)."""
-    rows = [row(name, n, [_sample(n, 0.01, n / rate)], [], 1e-3) for name, n, rate in rates]
-    sides = [
-        GpuSide(
-            name=name,
-            module="m",
-            options={},
-            artifact_mib=1,
-            read_bytes=1,
-            load_ms=1,
-            gpu_memory_mib=1,
-            peak_rss_mib=1,
-        )
-        for name in dict.fromkeys(name for name, _, _ in rates)
-    ]
     return GpuRun(
         commands=["c"], model="m", machine=machine.describe(1), bandwidth_bytes_s=1e12, copy_bytes_s=None,
-        sides=sides, rows=rows, not_measured={}, notes=[],
+        sides=[_side(name, wave) for name in dict.fromkeys(name for name, _, _ in rates)],
+        rows=[row(name, n, [_sample(n, 0.01, n / rate)], [], 1e-3) for name, n, rate in rates], not_measured={},
     )  # fmt: skip
 
 
@@ -60,12 +56,18 @@ def test_share_of_the_limit_is_of_one_request() -> None:
     assert row("a", 8, [_sample(8, 0.1, 0.002)], [], 0.001).bandwidth_share is None
 
 
+def _rate(run: GpuRun, name: str) -> float:
+    found = run.row(name, 1)
+    assert found is not None
+    return found.decode_tok_s.median
+
+
 def test_a_later_call_replaces_a_sides_figures_and_keeps_the_others() -> None:
     first = _run(("hf-bf16-dynamic", 1, 30.0), ("vllm-bf16", 1, 300.0))
     second = _run(("vllm-bf16", 1, 500.0)).model_copy(update={"not_measured": {"vllm-fp8": "no"}})
     both = merged(first, second)
-    assert both.rate("hf-bf16-dynamic", 1) == pytest.approx(30.0)
-    assert both.rate("vllm-bf16", 1) == pytest.approx(500.0)
+    assert _rate(both, "hf-bf16-dynamic") == pytest.approx(30.0)
+    assert _rate(both, "vllm-bf16") == pytest.approx(500.0)
     assert (len(both.sides), both.not_measured) == (2, {"vllm-fp8": "no"})
     assert merged(both, _run(("vllm-fp8", 1, 9.0))).not_measured == {}
 
@@ -82,7 +84,7 @@ def test_targets_say_what_was_met_what_was_not_and_what_was_not_measured() -> No
     assert not found["times hf-bf16-static, 1 requests"].met
     assert found["8 requests over 1, same variant"].met
     assert found["quantized over bf16 on vLLM, 64 requests"].value == pytest.approx(1.2)
-    assert found["latency that fp16 saves against fp32"].value == pytest.approx(0.5)
+    assert found["latency that fp16 saves against fp32, 1 request"].value == pytest.approx(0.5)
 
 
 def test_a_decode_step_reads_all_weights_but_the_embedding(tmp_path: Path) -> None:
@@ -94,26 +96,42 @@ def test_a_decode_step_reads_all_weights_but_the_embedding(tmp_path: Path) -> No
     assert gpu_card.read_bytes(tmp_path, 100, 8, {}) == 5000 - 1600
 
 
+def test_sides_that_took_turns_pair_by_round_and_others_do_not() -> None:
+    def rows(name: str, steps_s: list[float]) -> GpuRow:
+        return row(name, 1, [_sample(1, 0.01, step_s) for step_s in steps_s], [], None)
+
+    run = _run(("hf-bf16-static", 1, 1.0), ("vllm-bf16", 1, 1.0))
+    slow, quick = rows("hf-bf16-static", [0.04, 0.08, 0.04]), rows("vllm-bf16", [0.01, 0.02, 0.02])
+    run = run.model_copy(update={"rows": [slow, quick]})
+    [paired] = [goal for goal in targets(run) if goal.what == "times hf-bf16-static, 1 requests"]
+    assert (paired.value, paired.low, paired.high) == pytest.approx((4.0, 2.0, 4.0))
+    apart = run.model_copy(update={"sides": [_side("hf-bf16-static", "w"), _side("vllm-bf16", "another")]})
+    [medians] = [goal for goal in targets(apart) if goal.what == "times hf-bf16-static, 1 requests"]
+    assert medians.value == pytest.approx(2.0)
+    assert medians.low is None
+    assert "2.00 (vllm-bf16), wanted 2" in gpu.table(merged(None, apart))
+
+
 class FakeSide:
     """Generates until `most` requests at once, then fails with `error`."""
 
     load_ms, peak_rss_mib, pid = 1.0, 1.0, 1
 
-    def __init__(self, most: int, error: Exception) -> None:
-        self.spec = Spec("vllm-bf16", "m", "f", 1, {"module": "m", "profile": ""})
+    def __init__(self, name: str, most: int, error: Exception | None = None) -> None:
+        self.spec = Spec(name, "m", "f", 1, {"module": "m", "profile": ""})
         self._most, self._error = most, error
-        self.finished = False
+        self.asked: list[tuple[int, int, int]] = []  # requests, tokens, first token of the first prompt
+        self.closed = False
 
     def generate(self, prompts: list[list[int]], tokens: int) -> Sample:
-        if len(prompts) > self._most:
+        assert not self.closed
+        self.asked.append((len(prompts), tokens, prompts[0][0]))
+        if len(prompts) > self._most and self._error:
             raise self._error
         return _sample(len(prompts), 0.01, 0.001, tokens)
 
     def close(self) -> None:
-        return
-
-    def finish(self) -> None:
-        self.finished = True
+        self.closed = True
 
 
 @pytest.mark.parametrize(
@@ -123,23 +141,42 @@ class FakeSide:
         (RuntimeFault("a kernel failed"), "failed at 32 requests: figures stand up to 8. a kernel failed"),
     ],
 )
-def test_a_failure_keeps_what_was_measured_and_says_what_to_lower(
+def test_a_side_that_fails_keeps_its_figures_and_the_others_go_on(
     error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gpu_model, "folder", lambda name: tmp_path)
-    monkeypatch.setattr(gpu_card, "memory_mib", lambda pid: 7.0)
-    side: Any = FakeSide(8, error)
-    run = gpu._add(_run(), "vllm-bf16", side, [1, 8, 32, 64], rounds=3)
+    poor, good = FakeSide("vllm-bf16", 8, error), FakeSide("vllm-fp8", 99)
+    sides: dict[str, Any] = {"vllm-bf16": poor, "vllm-fp8": good}
+    seen = gpu_rounds.measure(sides, [1, 8, 32, 64], 3, lambda pid: 7.0)
+    assert list(seen["vllm-bf16"].samples) == [1, 8]
+    assert list(seen["vllm-fp8"].samples) == [1, 8, 32, 64]
+    assert (poor.closed, good.closed) == (True, False)
+    run = merged(None, gpu.add(_run(), sides["vllm-bf16"], seen["vllm-bf16"], "w"))
     assert [one.requests for one in run.rows] == [1, 8]
-    assert told in run.notes[0]
-    assert (run.sides[0].gpu_memory_mib, side.finished) == (7.0, True)
+    assert told in run.sides[0].notes[0]
+    assert run.sides[0].gpu_memory_mib == 7.0
     assert told[:20] in gpu.table(run)
 
 
-def test_a_side_that_cannot_run_is_listed_with_its_reason() -> None:
-    run = gpu._add(_run(), "vllm-fp8", "vLLM is not installed", [1], rounds=3)
-    assert run.not_measured == {"vllm-fp8": "vLLM is not installed"}
-    assert "vllm-fp8: not measured: vLLM is not installed" in gpu.table(run)
+def test_sides_answer_the_same_fresh_prompts_in_turn() -> None:
+    one, other = FakeSide("vllm-bf16", 99), FakeSide("hf-bf16-static", 99)
+    sides: dict[str, Any] = {"vllm-bf16": one, "hf-bf16-static": other}
+    seen = gpu_rounds.measure(sides, [1, 32], 3, lambda pid: None)
+    assert one.asked[: len(other.asked)] == other.asked  # the static cache is not asked for 32
+    assert {count for count, _, _ in other.asked} == {1}
+    assert len({first for _, _, first in other.asked}) > len(other.asked) // 2
+    assert [len(seen["hf-bf16-static"].samples[1]), len(seen["hf-bf16-static"].first[1])] == [3, FIRST_TOKENS]
+    assert seen["vllm-bf16"].memory_mib is None
+
+
+def test_a_drift_verdict_is_kept_only_where_it_was_measured() -> None:
+    kept = GpuDrift.read(RESULTS / "gpu" / "gpu-h200-drift.json")
+    again = kept.evaluations[0].model_copy(update={"items": 7})
+    both = gpu_drift.merged(kept, kept.model_copy(update={"evaluations": [again], "commands": ["c"]}))
+    assert sorted(one.variant for one in both.evaluations) == sorted(one.variant for one in kept.evaluations)
+    assert both.evaluations[-1].items == 7
+    with pytest.raises(DataError, match=r"was not measured here \(no card\): there is no verdict to keep"):
+        gpu_drift.measured(again.model_copy(update={"status": "not_measured_here", "why_not_measured": "no card"}))
 
 
 def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +189,9 @@ def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_kept_results_are_readable_and_about_shipped_recipes() -> None:
     run = GpuRun.read(RESULTS / "gpu" / "gpu-h200.json")
-    assert {side.name for side in run.sides} == set(gpu.SIDES)
+    assert {side.name for side in run.sides} == set(gpu_sides.SIDES)
+    assert run.targets == targets(run), "the record's own rows give its targets"
+    assert len({side.wave for side in run.sides}) == 1, "one run, every side in turn"
     shipped = params.load(RESULTS.parents[1] / "params.yaml").recipes
     for name, recipe in shipped.items():
         if recipe.runtime == "vllm":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import DataError
+from core.records import GpuRun
 from report import gpu
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,20 @@ def test_every_measured_rate_has_its_cell() -> None:
     }
     assert shown == {(one["name"], one["requests"]): f"{one['decode_tok_s']['median']:,.0f}" for one in kept["rows"]}
     assert table.commands == kept["commands"]
+
+
+def test_what_was_asked_for_stands_beside_what_was_measured_and_why() -> None:
+    kept = GpuRun.read(KEPT / "gpu-h200.json")
+    [table] = [one for one in gpu.tables({}, KEPT) if one.file == "gpu-h200.json"]
+    assert [(row.what, row.met) for row in table.targets] == [(one.what, one.met) for one in kept.targets]
+    assert {row.met for row in table.targets} == {True, False}
+    profiled = [side for side in kept.sides if side.profile]
+    assert [row.name for row in table.profiles] == [side.name for side in profiled]
+    first = profiled[0].profile
+    assert first is not None
+    assert table.profiles[0].busy == f"{first.gpu_busy_ms / first.tokens:.2f}"
+    assert len(table.profiles[0].longest) == gpu.LONGEST
+    assert [note for note in table.notes if "ort-fp32-graph: not measured" in note]
 
 
 def test_without_results_there_is_no_section(tmp_path: Path) -> None:

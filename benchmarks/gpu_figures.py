@@ -1,0 +1,117 @@
+"""From samples to the GPU benchmark's rows, and from rows to the targets: pure functions over the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench import figures
+from bench.side import Sample
+from core.records import GpuRow, GpuRun, GpuTarget
+
+GOOD_TTFT_MS = 500.0  # the guide's latency
+
+
+def row(
+    name: str, requests: int, samples: Sequence[Sample], first: Sequence[Sample], step_limit_s: float | None
+) -> GpuRow:
+    """The figures of one side from its timed rounds; `first` are short requests for the time to first token.
+
+    `step_limit_s` is the least time a step can take: bytes to read over the card's bandwidth.
+    """
+    rates = [figures.decode_tok_s(sample) for sample in samples]
+    decode = figures.spread(rates)
+    good = [requests / sample.wall_s if figures.ttft_ms(sample) <= GOOD_TTFT_MS else 0.0 for sample in samples]
+    return GpuRow(
+        name=name,
+        requests=requests,
+        prompt_tokens=samples[0].prompt_tokens // requests,
+        output_tokens=len(samples[0].stamps_s),
+        ttft_ms=figures.percentiles([figures.ttft_ms(sample) for sample in (*samples, *first)]),
+        itl_ms=figures.percentiles([gap for sample in samples for gap in figures.itl_ms(sample)]),
+        decode_rounds_tok_s=rates,
+        decode_tok_s=decode,
+        output_tok_s=figures.spread([figures.output_tok_s(sample) for sample in samples]),
+        goodput_requests_s=figures.spread(good),
+        bandwidth_share=decode.median * step_limit_s if step_limit_s and requests == 1 else None,
+    )
+
+
+def merged(before: GpuRun | None, now: GpuRun) -> GpuRun:
+    """`now` over `before`: a side measured again replaces its older figures. The targets are judged anew."""
+    if before is None:
+        return now.model_copy(update={"targets": targets(now)})
+    new = {side.name for side in now.sides} | now.not_measured.keys()
+    kept = {name: why for name, why in before.not_measured.items() if name not in new}
+    both = now.model_copy(
+        update={
+            "commands": list(dict.fromkeys([*before.commands, *now.commands])),
+            "machine": now.machine.model_copy(update={"versions": before.machine.versions | now.machine.versions}),
+            "sides": [side for side in before.sides if side.name not in new] + now.sides,
+            "rows": [one for one in before.rows if one.name not in new] + now.rows,
+            "not_measured": kept | now.not_measured,
+        }
+    )
+    return both.model_copy(update={"targets": targets(both)})
+
+
+def targets(run: GpuRun) -> list[GpuTarget]:
+    """What issue and guide ask for, with what was measured."""
+    variants = [side.name for side in run.sides if not side.name.startswith("hf-")]
+    quantized = [name for name in variants if name.startswith("vllm-") and name != "vllm-bf16"]
+    shares = [(one.bandwidth_share, one) for one in run.rows if one.bandwidth_share and one.name in variants]
+    share, single = max(shares, key=lambda one: one[0]) if shares else (None, None)
+    low, high = _around(share, single)
+    found = [
+        GpuTarget(
+            what="best single stream, share of its bandwidth limit",
+            value=share,
+            low=low,
+            high=high,
+            at_least=0.5,
+            by=single.name if single else "",
+        )
+    ]
+    for over, least_at in (("hf-bf16-dynamic", {1: 20.0, 8: 6.0}), ("hf-bf16-static", {1: 2.0, 8: 1.4})):
+        for requests, least in least_at.items():
+            pairs = [((name, requests), (over, requests)) for name in variants]
+            found.append(_best(run, f"times {over}, {requests} requests", pairs, least))
+    found.append(_best(run, "8 requests over 1, same variant", [((n, 8), (n, 1)) for n in variants], 5.0))
+    pairs = [((name, 64), ("vllm-bf16", 64)) for name in quantized]
+    found.append(_best(run, "quantized over bf16 on vLLM, 64 requests", pairs, 1.3))
+    pairs = [(("hf-fp16-static", 1), ("hf-fp32-static", 1))]
+    faster = _best(run, "latency that fp16 saves against fp32, 1 request", pairs, 0.4)
+    saved = {name: 1 - 1 / value for name in ("value", "low", "high") if (value := getattr(faster, name))}
+    return [*found, faster.model_copy(update=saved)]
+
+
+def _around(share: float | None, single: GpuRow | None) -> tuple[float | None, float | None]:
+    """The share in the slowest and in the fastest round."""
+    if share is None or single is None:
+        return None, None
+    limit_tok_s = single.decode_tok_s.median / share
+    return single.decode_tok_s.low / limit_tok_s, single.decode_tok_s.high / limit_tok_s
+
+
+Place = tuple[str, int]  # side, requests
+
+
+def _best(run: GpuRun, what: str, pairs: Sequence[tuple[Place, Place]], at_least: float) -> GpuTarget:
+    """The largest ratio of decode rates, above over below, among `pairs` that were measured."""
+    found = []
+    for above, below in pairs:
+        upper, lower = run.row(*above), run.row(*below)
+        if upper and lower:
+            found.append(_ratio(run, upper, lower))
+    if not found:
+        return GpuTarget(what=what, value=None, low=None, high=None, at_least=at_least, by="")
+    value, low, high, name = max(found, key=lambda one: one[0])
+    return GpuTarget(what=what, value=value, low=low, high=high, at_least=at_least, by=name)
+
+
+def _ratio(run: GpuRun, upper: GpuRow, lower: GpuRow) -> tuple[float, float | None, float | None, str]:
+    """Paired by round where the sides took turns, otherwise of the medians."""
+    waves = {side.wave for side in run.sides if side.name in (upper.name, lower.name)}
+    if len(waves) == 1 and len(upper.decode_rounds_tok_s) == len(lower.decode_rounds_tok_s):
+        paired = figures.ratio(upper.decode_rounds_tok_s, lower.decode_rounds_tok_s)
+        return paired.median, paired.low, paired.high, upper.name
+    return upper.decode_tok_s.median / lower.decode_tok_s.median, None, None, upper.name
