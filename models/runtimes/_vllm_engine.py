@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import RuntimeFault
 from models import manifest
-from models.runtimes import Event, Sampling, TokenIds, vllm
+from models.runtimes import Event, Sampling, TokenIds, _vllm_start
 
 
 class VllmEngine:
@@ -21,7 +21,7 @@ class VllmEngine:
     def __init__(self, folder: Path, threads: int, max_batch: int) -> None:
         self.version = metadata.version("vllm")
         self._ends = frozenset(manifest.read(folder).architecture.eos_token_ids)
-        self._engine: Any = vllm.start(folder, threads)
+        self._engine: Any = _vllm_start.start(folder, threads)
         self.max_batch = min(max_batch, int(self._engine.vllm_config.scheduler_config.max_num_seqs))
         self.context_tokens = int(self._engine.model_config.max_model_len)
         self._handles = count()
@@ -71,7 +71,7 @@ class VllmEngine:
         if self._engine is not None:
             for handle in list(self._running):
                 self.cancel(handle)
-            vllm.shut_down(self._engine)
+            _vllm_start.shut_down(self._engine)
             self._engine = None
 
     def _events(self, output: Any) -> list[Event]:

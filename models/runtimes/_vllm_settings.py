@@ -72,6 +72,7 @@ def engine_arguments(settings: EngineSettings, folder: Path) -> dict[str, Any]:
         "kv_cache_memory_bytes": _bytes(settings.kv_cache_mib),
         "enable_prefix_caching": settings.prefix_caching,
         "generation_config": "vllm",  # sampling defaults come from the request, not from the model's file
+        "disable_log_stats": True,  # the server has metrics of its own; vLLM's cost time in every step
     }
 
 

@@ -7,7 +7,6 @@ torch 2.11, so it lives in an environment of its own (deploy/) and is not in thi
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from itertools import count
@@ -17,33 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ResourceError, RuntimeFault
+from core import nvml
+from core.errors import RuntimeFault
 from models import manifest
-from models.runtimes import Engine, Generation, Logits, TokenIds, _vllm_settings
+from models.runtimes import Engine, Generation, Logits, TokenIds, _vllm_engine, _vllm_start
 
 REQUIREMENTS = ("vllm",)  # what a registered version needs to run
-# Ours unless the user says otherwise: one process; no sampler that is compiled at the first request; no hub.
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_USE_FLASHINFER_SAMPLER": "0",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    "HF_HUB_OFFLINE": "1",
-}
-NO_MEMORY = ("out of memory", "free memory on device", "no available memory", "kv cache is needed")
 
 
 def available() -> str | None:
     """Why vLLM cannot run on this machine; None if it can."""
     if importlib.util.find_spec("vllm") is None:
         return "vLLM is not installed: it needs an NVIDIA GPU and an environment with torch 2.11 (pip install vllm)"
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return None if pynvml.nvmlDeviceGetCount() else "no NVIDIA GPU, which vLLM's CUDA build needs"
-    except pynvml.NVMLError as error:
-        return f"no NVIDIA driver, which vLLM's CUDA build needs ({error})"
+    why = nvml.why_no_gpu()
+    return f"{why}: vLLM's CUDA build needs one" if why else None
 
 
 def load(folder: Path, threads: int) -> VllmRuntime:
@@ -53,35 +39,7 @@ def load(folder: Path, threads: int) -> VllmRuntime:
 
 def engine(folder: Path, threads: int, max_batch: int) -> Engine:
     """The same engine for serving: see _vllm_engine.py."""
-    from models.runtimes import _vllm_engine
-
     return _vllm_engine.VllmEngine(folder, threads, max_batch)
-
-
-def start(folder: Path, threads: int, **changed: Any) -> Any:
-    """vLLM's LLMEngine for the version in `folder`; `changed` are EngineArgs that differ from its manifest.
-
-    Raises ResourceError saying what to lower when the card is too small.
-    """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import torch
-    from vllm import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
-
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
-    settings = _vllm_settings.of(folder)
-    try:
-        return LLMEngine.from_engine_args(EngineArgs(**_vllm_settings.engine_arguments(settings, folder) | changed))
-    except (RuntimeError, ValueError) as error:  # torch's and vLLM's own; neither has a common base
-        if not any(text in str(error).lower() for text in NO_MEMORY):
-            raise
-        raise ResourceError(
-            f"out of GPU memory while loading {folder}: lower engine.max_model_len, engine.max_num_seqs or "
-            f"engine.gpu_memory_utilization in the recipe's options, or free the card ({error})"
-        ) from error
 
 
 class VllmRuntime:
@@ -93,7 +51,7 @@ class VllmRuntime:
         self.version = metadata.version("vllm")
         self._ends = list(manifest.read(folder).architecture.eos_token_ids)
         # Raw logits of the whole vocabulary, so that divergence is a sum over all of it and not over a top k.
-        self._engine: Any = start(folder, threads, max_logprobs=-1, logprobs_mode="raw_logits")
+        self._engine: Any = _vllm_start.start(folder, threads, max_logprobs=-1, logprobs_mode="raw_logits")
         self._context = int(self._engine.model_config.max_model_len)
         self._names = count()
 
@@ -158,7 +116,7 @@ class VllmRuntime:
     def close(self) -> None:
         """Free the model and the card's memory."""
         if self._engine is not None:
-            shut_down(self._engine)
+            _vllm_start.shut_down(self._engine)
             self._engine = None
 
     def _submit(self, tokens: TokenIds, max_tokens: int, options: dict[str, Any]) -> str:
@@ -185,17 +143,6 @@ class VllmRuntime:
         """The token that ended it is the last one; nothing follows it."""
         finished = bool(tokens) and tokens[-1] in ends
         return Generation(tuple(tokens[:-1] if finished else tokens), finished)
-
-
-def shut_down(engine: Any) -> None:
-    """Stop vLLM's engine and give the card's memory back."""
-    import gc
-
-    import torch
-
-    engine.engine_core.shutdown()
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 def _dense(flat: Any) -> NDArray[np.float32]:
