@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from core import plugins
 from core.params.section import Section
@@ -18,18 +18,12 @@ class Recipe(Section):
     margin_points: float | None = Field(default=None, gt=0, description="overrides evaluate.margin_points")
     options: dict[str, Any] = Field(default_factory=dict)
 
-    @field_validator("quantizer")
+    @field_validator("quantizer", "runtime")
     @classmethod
-    def _quantizer_exists(cls, name: str) -> str:
-        if name not in plugins.known("models.quantizers"):
-            raise ValueError(f"no quantizer '{name}'; known: {', '.join(plugins.known('models.quantizers'))}")
-        return name
-
-    @field_validator("runtime")
-    @classmethod
-    def _runtime_exists(cls, name: str) -> str:
-        if name not in plugins.known("models.runtimes"):
-            raise ValueError(f"no runtime '{name}'; known: {', '.join(plugins.known('models.runtimes'))}")
+    def _plugin_exists(cls, name: str, field: ValidationInfo) -> str:
+        known = plugins.known(f"models.{field.field_name}s")
+        if name not in known:
+            raise ValueError(f"no {field.field_name} '{name}'; known: {', '.join(known)}")
         return name
 
 
