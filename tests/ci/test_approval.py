@@ -32,6 +32,7 @@ from tests.ci.click import set_alias
 from tests.ci.runner import ROOT, Checkout, checkout
 from tests.parts import gitlab as gitlab_part
 from tests.parts import mlflow_server, ports
+from tests.rollout.stage import analysed
 from tests.rollout.test_local import CONDITIONS, PHASE
 
 ROOMS = ("core", "data", "models", "pipelines", "rollout", "serving")
@@ -71,7 +72,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     ):
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        settings = _quick(settings)
+        settings = analysed(settings, PHASE, CONDITIONS)
         versions = {number: place.version(tmp_path, number) for number in (1, 2)}
         for number, version in versions.items():
             assert server.register("assay", version.folder) == number
@@ -176,12 +177,3 @@ def _answers(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def _quick(settings: Params) -> Params:
-    rollout = settings.rollout
-    changed = {
-        side: getattr(rollout, side).model_copy(update=PHASE | {"success_condition": CONDITIONS})
-        for side in ("before", "after")
-    }
-    return settings.model_copy(update={"rollout": rollout.model_copy(update=changed | {"poll_s": 0.05})})

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core.params import CalibrateParams
+from core import plugins
+from core.params import CalibrateParams, Recipe
 from core.records import Item
 from data.items import Prepared, save
-from models import calibration, calibration_run, families
+from models import calibration, calibration_run, families, manifest
 from models.export import fused, standard
 from models.quantizers import Context
 
@@ -47,3 +48,12 @@ def context(model_folder: Path, folder: Path, rows: Sequence[Prepared]) -> Conte
         calibration_run.run(model_folder, rows, CALIBRATE, THREADS, 0, kept),
     )
     return Context(model_folder, folder / "export", folder / "calibration", folder / "data", THREADS, 0)
+
+
+def variant(name: str, recipe: Recipe, context: Context, folder: Path) -> Path:
+    """What `quantize` leaves for `recipe` in `folder`."""
+    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = quantizer.quantize(context, quantizer.Options.model_validate(recipe.options), folder)
+    manifest.write(folder, variant=name, recipe=recipe, model_folder=context.model_folder, facts=facts)
+    return folder

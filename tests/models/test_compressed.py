@@ -11,12 +11,12 @@ import torch
 from pydantic import ValidationError
 from safetensors import safe_open
 
-from core import plugins
 from core.errors import QuantizationError
 from core.params import Recipe
 from models import manifest
 from models.quantizers import Context, gptq
 from models.runtimes import _vllm_settings
+from tests.models import made
 
 RECIPES = {
     "bf16": Recipe(quantizer="checkpoint", runtime="vllm"),
@@ -34,12 +34,7 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 
 def _make(name: str, context: Context, folder: Path) -> Path:
-    recipe = RECIPES[name]
-    quantizer = plugins.load("models.quantizers", recipe.quantizer)
-    folder.mkdir(parents=True)
-    facts = quantizer.quantize(context, quantizer.Options.model_validate(recipe.options), folder)
-    manifest.write(folder, variant=name, recipe=recipe, model_folder=context.model_folder, facts=facts)
-    return folder
+    return made.variant(name, RECIPES[name], context, folder)
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -72,8 +67,8 @@ def test_every_linear_layer_is_stored_as_asked_and_the_head_is_not(
     activations = {key for key in stored if key.endswith(".input_scale")}
     assert len(activations) == (0 if name == "w4a16-int4" else 2 * len(LINEAR))
     assert all(stored[key].numel() == 1 for key in activations), "one static scale a layer"
-    made = manifest.read(folder)
-    assert (made.facts["quantized_layers"], made.facts["kept_wide"]) == (2 * len(LINEAR), ["lm_head"])
+    facts = manifest.read(folder).facts
+    assert (facts["quantized_layers"], facts["kept_wide"]) == (2 * len(LINEAR), ["lm_head"])
     assert _vllm_settings.of(folder).quantization == "compressed-tensors"
     config = json.loads((folder / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "compressed-tensors"

@@ -12,6 +12,7 @@ from core import files, params, plugins
 from models import manifest
 from models.quantizers import Context, weight_only
 from models.runtimes import ort
+from tests.models import made
 
 SHIPPED = params.load(Path(__file__).parents[2] / "params.yaml").recipes
 RECIPES = {name: recipe for name, recipe in SHIPPED.items() if recipe.runtime == "ort"}  # the others: their own files
@@ -20,12 +21,7 @@ LOGIT_DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-2, "int8-weight": 0.1, "int4-weight
 
 
 def _make(name: str, context: Context, folder: Path) -> Path:
-    recipe = RECIPES[name]
-    quantizer = plugins.load("models.quantizers", recipe.quantizer)
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = quantizer.quantize(context, quantizer.Options.model_validate(recipe.options), folder)
-    manifest.write(folder, variant=name, recipe=recipe, model_folder=context.model_folder, facts=facts)
-    return folder
+    return made.variant(name, RECIPES[name], context, folder)
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -40,6 +40,16 @@ def settings(**changes: Any) -> Params:
     return Params.model_validate(raw | {"rollout": rollout})
 
 
+def analysed(settings: Params, phase: dict[str, Any], conditions: dict[str, str]) -> Params:
+    """`settings` with `phase` and `conditions` in both analyses, and a controller that looks often."""
+    rollout = settings.rollout
+    changed = {
+        side: getattr(rollout, side).model_copy(update=phase | {"success_condition": conditions})
+        for side in ("before", "after")
+    }
+    return settings.model_copy(update={"rollout": rollout.model_copy(update=changed | {"poll_s": 0.05})})
+
+
 def version(root: Path, name: str) -> Path:
     """A small folder with a true manifest."""
     folder = root / name

@@ -6,21 +6,18 @@ delivery again, as it got no answer, and a restarted relay goes on.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from rollout import approval_trigger
 from rollout.approval import Approval, Standing
 from rollout.approval_record import ApprovalRecord
 from tests.rollout.approvals import Clock, Delivery, Desk
+from tests.rollout.dying import dies
 from tests.rollout.stage import WHO, Stage
 
 MOMENTS = ("take", "keep_delivery", "intend_trigger", "triggered")
@@ -69,30 +66,9 @@ def relay(desk: Desk, record: ApprovalRecord, ledger: Ledger, message: Delivery)
     approval_trigger.carry(record, desk.stage.registry, ledger, "production", "assay", WHO, "relay")
 
 
-def run_and_die(desk: Desk, ledger: Ledger, message: Delivery, at: int) -> bool:
-    """In a child that kills itself at moment `at`; False when it ended before that."""
-    child = os.fork()
-    if child == 0:
-        moments = iter(range(at + 1))
-
-        def hook() -> None:
-            if next(moments) == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            relay(desk, Watched(desk.stage.record.path, hook), replace(ledger, hook=hook), message)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-@pytest.fixture
-def quick_disk(tmp_path: Path) -> Iterator[Path]:
-    """In memory where there is such a place: a killed process loses nothing there, and every write is fsynced."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
-        yield Path(folder)
+def watched_relay(desk: Desk, ledger: Ledger, message: Delivery, moment: Callable[[], None]) -> None:
+    """The same with `moment` called before and after everything it does."""
+    relay(desk, Watched(desk.stage.record.path, moment), replace(ledger, hook=moment), message)
 
 
 def test_killed_at_every_moment_one_approval_becomes_one_pipeline(quick_disk: Path) -> None:
@@ -104,7 +80,7 @@ def test_killed_at_every_moment_one_approval_becomes_one_pipeline(quick_disk: Pa
         stage.put_live()
         desk, ledger = Desk(stage, Clock()), Ledger(root / "gitlab")
         message = desk.click(2)
-        killed = run_and_die(desk, ledger, message, at)
+        killed = dies(at, partial(watched_relay, desk, ledger, message))
         for _ in range(2):
             relay(desk, desk.record, ledger, message)
         found = desk.newest()

@@ -6,11 +6,9 @@ and before, within (done, not yet recorded) and after every effect. Then another
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 from rollout.record import Rollout
 from rollout.states import State
 from tests.parts.memory_target import Script
+from tests.rollout.dying import dies
 from tests.rollout.stage import Stage, settings
 
 SCENARIOS: dict[str, State] = {
@@ -45,33 +44,8 @@ def _stage(root: Path, scenario: str) -> Stage:
     return stage
 
 
-def _run_and_die(root: Path, scenario: str, rollout: Rollout, at: int) -> bool:
-    """Carry out `rollout` in a child that kills itself at moment `at`; False when it ended before that."""
-    child = os.fork()
-    if child == 0:
-        moments = iter(range(at + 1))
-
-        def hook(moment: str) -> None:
-            if next(moments) == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            _stage(root, scenario).controller(hook).run(rollout)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-@pytest.fixture
-def quick_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: a killed process loses nothing there, and every write is fsynced."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=shared) as folder:
-        yield Path(folder)
+def _carry_out(root: Path, scenario: str, rollout: Rollout, moment: Callable[[], None]) -> None:
+    _stage(root, scenario).controller(lambda _: moment()).run(rollout)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -84,7 +58,7 @@ def test_killed_at_every_moment_it_ends_well_after_a_restart(quick_disk: Path, s
         stage = _stage(root, scenario)
         stage.put_live()
         rollout = stage.create()
-        killed = _run_and_die(root, scenario, rollout, at)
+        killed = dies(at, partial(_carry_out, root, scenario, rollout))
         ended = stage.controller().run(rollout)
         _holds(stage, ended, f"{scenario}, killed at moment {at}")
         ends.add(ended.state)

@@ -34,7 +34,7 @@ from rollout.record import Rollout, RolloutRecord
 from rollout.states import State
 from rollout.targets import Version, local, other
 from tests.parts.memory_registry import MemoryRegistry
-from tests.rollout.stage import WHO
+from tests.rollout.stage import WHO, analysed
 
 PHASE: dict[str, Any] = {"interval_s": 0.4, "count": 2, "min_requests": 4, "suite_items": 1, "inconclusive_limit": 1}
 CONDITIONS = {"errors": "error_rate <= 0.05", "empty": "empty_rate <= 0.05", "smoke": "answered_share >= 1"}
@@ -154,13 +154,9 @@ def _stage(root: Path, how: dict[str, Any]) -> Iterator[Stage]:
         how = how | {"after_file": str(root / "fault")}
     versions = {1: place.version(root, 1), 2: place.version(root, 2, **how)}
     with place.stack(root / "s", serve={"max_queue": 1000}) as (settings, target):
-        rollout = settings.rollout
-        phases = {
-            side: getattr(rollout, side).model_copy(update=PHASE | {"success_condition": CONDITIONS})
-            for side in ("before", "after")
-        }
-        own = {"record": root / "rollout.db", "poll_s": 0.05, "environment": "production"}
-        settings = settings.model_copy(update={"rollout": rollout.model_copy(update=phases | own)})
+        settings = analysed(settings, PHASE, CONDITIONS)
+        own = {"record": root / "rollout.db", "environment": "production"}
+        settings = settings.model_copy(update={"rollout": settings.rollout.model_copy(update=own)})
         local.up(settings, versions[1])
         found = Stage(root, settings, target, versions)
         found.desk().registry.set_aliases(1, None)

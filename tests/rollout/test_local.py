@@ -21,7 +21,7 @@ from rollout.record import Rollout, RolloutRecord
 from rollout.states import State
 from rollout.targets import Version, local
 from tests.parts.memory_registry import MemoryRegistry
-from tests.rollout.stage import WHO
+from tests.rollout.stage import WHO, analysed
 
 PHASE: dict[str, Any] = {"interval_s": 1, "count": 2, "min_requests": 5, "suite_items": 2, "inconclusive_limit": 1}
 CONDITIONS = {"errors": "error_rate <= 0.01", "smoke": "answered_share >= 1"}
@@ -65,7 +65,7 @@ def test_no_request_is_lost(tmp_path: Path, fault: bool, ends: State) -> None:
     switch = tmp_path / "degrade"
     one, two = place.version(tmp_path, 1), place.version(tmp_path, 2, error_share=0.2, after_file=str(switch))
     with place.stack(tmp_path / "s") as (settings, target):
-        settings = _quick(settings)
+        settings = analysed(settings, PHASE, CONDITIONS)
         local.up(settings, one)
         known = {number: (version.folder, version.digest, "pass") for number, version in ((1, one), (2, two))}
         registry = MemoryRegistry(tmp_path / "registry.json", known)  # type: ignore[arg-type]  # "pass" is a Verdict
@@ -97,12 +97,3 @@ def test_no_request_is_lost(tmp_path: Path, fault: bool, ends: State) -> None:
 
 def _live_is(digest: str | None, version: Version) -> None:
     assert digest == version.digest
-
-
-def _quick(settings: Params) -> Params:
-    rollout = settings.rollout
-    changed = {
-        side: getattr(rollout, side).model_copy(update=PHASE | {"success_condition": CONDITIONS})
-        for side in ("before", "after")
-    }
-    return settings.model_copy(update={"rollout": rollout.model_copy(update=changed | {"poll_s": 0.05})})
