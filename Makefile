@@ -23,6 +23,13 @@ $(VENV)/.ready: requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	touch $@
 
+# vLLM and onnxruntime's CUDA build pin other versions than this project: see core/interpreter.py.
+setup-gpu: setup $(VENV)-gpu/.ready  ## create .venv-gpu from requirements-gpu.lock, on a machine with an NVIDIA GPU
+$(VENV)-gpu/.ready: requirements-gpu.lock
+	$(PYTHON) -m venv $(VENV)-gpu
+	$(BIN)/uv pip install --python $(VENV)-gpu/bin/python --no-deps --require-hashes -r requirements-gpu.lock
+	touch $@
+
 lock:  ## resolve pyproject.toml again into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes --upgrade \
 	  --no-emit-package torch --no-emit-index-url --no-annotate --no-header --quiet \
@@ -30,6 +37,8 @@ lock:  ## resolve pyproject.toml again into requirements.lock
 	for name in requirements requirements-vllm; do \
 	  $(BIN)/uv pip compile deploy/docker/$$name.in -c requirements.lock --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header --quiet -o deploy/docker/$$name.lock || exit 1; done
+	$(BIN)/uv pip compile requirements-gpu.in --python-version 3.11 --generate-hashes --upgrade --only-binary :all: \
+	  --no-emit-index-url --no-annotate --no-header --quiet -o requirements-gpu.lock
 
 repro: setup  ## run the main job: every stage that changed, ending in a verdict, a page and a registered version
 	@$(BIN)/python -m pipelines.repro
@@ -41,10 +50,13 @@ test: setup  ## the tests (minutes); what is marked slow has its own command
 	@ci/system-packages
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile || \
 	  { echo "what failed beside other tests must pass alone:"; $(BIN)/python -m pytest -m "not slow and not gpu" --last-failed --last-failed-no-failures none; }
-	@echo "not run here: the contracts of TensorRT engines (make test-gpu) and of vLLM (tests/contract/test_vllm_on_gpu.py) on a GPU"
+	@echo "not run here: the contracts of TensorRT engines (make test-gpu) and of vLLM (make test-vllm) on a GPU"
 
 test-gpu: setup  ## engines held to the contract of every runtime, on a GPU that they run on (docs/tensorrt.md)
 	$(BIN)/python -m pytest -m gpu tests/contract/test_tensorrt_on_gpu.py
+
+test-vllm: setup-gpu  ## vLLM held to the contract of every runtime, on an NVIDIA GPU (docs/gpu.md)
+	$(VENV)-gpu/bin/python -m pytest -m gpu tests/contract/test_vllm_on_gpu.py
 
 test-slow: setup  ## large models and soak (tens of minutes)
 	$(BIN)/python -m pytest -m slow
@@ -66,4 +78,4 @@ bench: setup  ## all variants and Hugging Face generate, interleaved in one run 
 bench-large: setup  ## the same on a random model of Qwen2.5-0.5B's shape (about 6 GB of memory)
 	$(BIN)/python -m benchmarks.large
 
-.PHONY: help setup lock repro demo test test-slow lint dvc-status mlflow bench bench-large
+.PHONY: help setup setup-gpu lock repro demo test test-gpu test-vllm test-slow lint dvc-status mlflow bench bench-large

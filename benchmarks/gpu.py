@@ -8,8 +8,9 @@ the sides and adds its figures to the result:
 
     python -m benchmarks.gpu --sides vllm-bf16 vllm-fp8 --profile vllm-bf16
 
-Out of GPU memory: a side keeps the figures of fewer requests, the others go on, and it says what to lower. The first
-run makes the model and its variants. Writes benchmarks/results/gpu/gpu-<card>.json; the last line is one JSON object.
+Needs `make setup-gpu`. Out of GPU memory: a side keeps the figures of fewer requests, the others go on, and it says
+what to lower. The first run makes the model and its variants. Writes benchmarks/results/gpu/gpu-<card>.json; the last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from benchmarks import gpu_card, gpu_model, gpu_rounds
 from benchmarks.gpu_figures import merged, row
 from benchmarks.gpu_rounds import Seen
 from benchmarks.gpu_sides import SIDES, loaded
-from core import cli, files
+from core import cli, files, interpreter
 from core.errors import ResourceError
 from core.records import GpuProfile, GpuRun, GpuSide, GpuTarget
 
@@ -52,6 +53,7 @@ def main() -> None:
     gpu_model.prepare(asked.sides, asked.threads, MAKE_AT_ONCE)
     if asked.prepare:
         return
+    interpreter.go_on_in(interpreter.GPU)
     result: Path = asked.result or Path(f"benchmarks/results/gpu/gpu-{gpu_card.slug(here.accelerator)}.json")
     before = GpuRun.read(result) if result.exists() else None
     run = GpuRun(

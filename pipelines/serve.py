@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from core import cli
+from models import manifest, runtimes
 from serving import settings
 
 
@@ -22,6 +23,7 @@ def main() -> int:
             text = f"{field.description or ''} (default: {field.default})".strip()
             parser.add_argument(f"--{name.replace('_', '-')}", help=text)
     found = settings.make(vars(parser.parse_args()))
+    runtimes.go_where_it_runs(manifest.read(found.folder).runtime)
 
     from serving import logs, process, service  # after the command line is checked: they load a lot
 

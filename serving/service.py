@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core import plugins
-from core.errors import ConfigError
-from models import manifest
+from core.errors import ConfigError, ResourceError
+from models import manifest, runtimes
 from models.runtimes import Engine
 from serving.auth import Keys
 from serving.cache import Cache
@@ -57,13 +57,18 @@ class Service:
 
 
 def load(settings: Settings) -> Service:
-    """Verify the folder, then load it. Raises IntegrityError that names each wrong file, before a byte is loaded."""
+    """Verify the folder, then load it. Raises IntegrityError that names each wrong file, before a byte is loaded.
+
+    ResourceError where the version's runtime cannot run on this machine.
+    """
     made = manifest.verify(settings.folder)
     digest = manifest.digest(settings.folder)
     keys = Keys(settings.api_keys_file)
     plugin = plugins.load("models.runtimes", made.runtime)
     if not hasattr(plugin, "engine"):
         raise ConfigError(f"the runtime '{made.runtime}' of {settings.folder} cannot serve: it has no engine")
+    if why := runtimes.why_not_here(made.runtime):
+        raise ResourceError(f"the runtime '{made.runtime}' of {settings.folder} cannot run here: {why}")
 
     def make() -> Engine:
         engine: Engine = plugin.engine(settings.folder, settings.threads, settings.max_batch)

@@ -11,6 +11,7 @@ import argparse
 from bench import variant
 from core import cli, params, paths, progress
 from data import items
+from models import runtimes
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def main() -> None:
     parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
     name: str = parser.parse_args().recipe
     settings = params.load()
+    runtimes.go_where_it_runs(settings.recipe(name).runtime)
     record = variant.measure(
         name,
         settings.recipe(name).runtime,

@@ -33,6 +33,7 @@ def main() -> None:
     asked = parser.parse_args()
     name, against = asked.recipe, asked.against
     settings = params.load()
+    runtimes.go_where_it_runs(settings.recipe(name).runtime)
     folder, threads = paths.VARIANTS / name, settings.machine.threads
     rows = items.load(paths.DATA, "evaluation")
     plan = Plan(

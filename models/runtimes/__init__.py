@@ -2,19 +2,21 @@
 
 A runtime module has `load(folder, threads) -> Runtime`. `folder` is a variant's folder (or, for `torch`, a model's).
 One that can serve also has `engine(folder, threads, max_batch) -> Engine`. One that does not
-run on every machine has `available() -> str | None`: why it cannot here.
+run on every machine has `available() -> str | None`: why it cannot here. One that is installed in another Python
+environment than this project's names it: `ENVIRONMENT`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core import plugins
+from core import interpreter, plugins
 
 TokenIds: TypeAlias = Sequence[int]
 Logits: TypeAlias = NDArray[np.float32]
@@ -114,3 +116,10 @@ def why_not_here(name: str) -> str | None:
     """Why runtime `name` cannot run on this machine; None if it can. An unknown name raises ConfigError."""
     available: Callable[[], str | None] | None = getattr(plugins.load("models.runtimes", name), "available", None)
     return available() if available else None
+
+
+def go_where_it_runs(name: str) -> None:
+    """Go on with this command where runtime `name` is installed (core/interpreter.py); most are installed here."""
+    environment: Path | None = getattr(plugins.load("models.runtimes", name), "ENVIRONMENT", None)
+    if environment:
+        interpreter.go_on_in(environment)

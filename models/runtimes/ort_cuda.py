@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core import nvml
+from core import interpreter, nvml
 from models.runtimes import Engine, Runtime, _ort_settings, _through_engine, ort
 
 REQUIREMENTS = ("onnxruntime-gpu", "onnxruntime-genai-cuda")  # what a registered version needs to run
+ENVIRONMENT = interpreter.GPU
 PAGED_BATCH = 128
 
 
@@ -20,7 +21,7 @@ def available() -> str | None:
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return "onnxruntime has no CUDA provider here: install onnxruntime-gpu and onnxruntime-genai-cuda"
+        return "onnxruntime has no CUDA provider here: `make setup-gpu` on a machine with an NVIDIA GPU"
     return nvml.why_no_gpu()
 
 

@@ -1,7 +1,7 @@
 """vLLM: serves Hugging Face and compressed-tensors checkpoints on NVIDIA GPUs.
 
 The engine runs in this process, so that ending the process frees the card. Source: vLLM 0.26, `LLMEngine`; it pins
-torch 2.11, so it lives in an environment of its own (deploy/) and is not in this project's lock.
+torch 2.11, so it lives in an environment of its own (`make setup-gpu`) and is not in this project's lock.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core import nvml
+from core import interpreter, nvml
 from core.errors import RuntimeFault
 from models import manifest
 from models.runtimes import Engine, Generation, Logits, TokenIds, _vllm_engine, _vllm_start
 
 REQUIREMENTS = ("vllm",)  # what a registered version needs to run
+ENVIRONMENT = interpreter.GPU
 
 
 def available() -> str | None:
     """Why vLLM cannot run on this machine; None if it can."""
     if importlib.util.find_spec("vllm") is None:
-        return "vLLM is not installed: it needs an NVIDIA GPU and an environment with torch 2.11 (pip install vllm)"
+        return "vLLM is not installed: `make setup-gpu` on a machine with an NVIDIA GPU"
     why = nvml.why_no_gpu()
     return f"{why}: vLLM's CUDA build needs one" if why else None
 

@@ -1,9 +1,9 @@
 """vLLM on a GPU, held to the contract of every runtime. `make test` leaves it out and says so.
 
-    python -m pytest -m gpu tests/contract/test_vllm_on_gpu.py
+    make test-vllm
 
-Needs an environment with vLLM (docs and deploy/docker say which). It fails, never skips, where there is no GPU. The
-shipped model in bf16 against torch in float32: rounding may turn a near tie, so distributions are compared.
+It fails, never skips, where there is no GPU. The shipped model in bf16 against torch in float32: rounding may turn a
+near tie, so distributions are compared.
 """
 
 from __future__ import annotations

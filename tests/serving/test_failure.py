@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ConfigError, ResourceError
 from models.runtimes import Event, Sampling, TokenIds, echo
 from serving import app, service, settings
 
@@ -64,4 +64,12 @@ async def test_a_dead_engine_is_told_to_everyone(broken: service.Service) -> Non
 def test_an_engine_that_cannot_be_loaded_says_why(echo_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(echo.VARIABLE, '{"error_share": 2}')
     with pytest.raises(ConfigError, match="error_share"):
+        service.load(settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
+
+
+def test_a_version_whose_runtime_cannot_run_here_is_refused(
+    echo_version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(echo, "available", lambda: "no NVIDIA GPU", raising=False)
+    with pytest.raises(ResourceError, match=r"the runtime 'echo' of .* cannot run here: no NVIDIA GPU"):
         service.load(settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
