@@ -12,15 +12,18 @@ from pathlib import Path
 from models.export import fused
 
 COPY_BYTES = 2**32
-# Memory bandwidth in bytes per second by the vendor's datasheet, by a part of the name that the driver gives.
+# Memory bandwidth in bytes per second by the vendor's datasheet, by whole words of the name that the driver gives: an
+# L40 is no L4, and a GH200 no H200. The first that fits counts.
 BANDWIDTH = {
     "H200": 4.8e12,
     "H100 80GB HBM3": 3.35e12,
     "H100 PCIe": 2.0e12,
     "A100-SXM4-80GB": 2.039e12,
+    "A100 80GB PCIe": 1.935e12,
     "A100": 1.555e12,
     "L40S": 0.864e12,
     "A10": 0.6e12,
+    "A10G": 0.6e12,
     "L4": 0.3e12,
     "T4": 0.32e12,
 }
@@ -35,7 +38,7 @@ def slug(accelerator: str) -> str:
 
 def bandwidth_bytes_s(accelerator: str) -> float | None:
     """The datasheet's memory bandwidth; None for a card that is not listed."""
-    return next((value for part, value in BANDWIDTH.items() if part in accelerator), None)
+    return next((value for part, value in BANDWIDTH.items() if re.search(rf"\b{part}\b", accelerator)), None)
 
 
 def copy_bytes_s() -> float:

@@ -96,6 +96,14 @@ def test_a_decode_step_reads_all_weights_but_the_embedding(tmp_path: Path) -> No
     assert gpu_card.read_bytes(tmp_path, 100, 8, {}) == 5000 - 1600
 
 
+def test_a_cards_bandwidth_is_its_own_and_not_that_of_a_card_with_a_like_name() -> None:
+    known = {"NVIDIA H200, driver 580": 4.8e12, "NVIDIA A100 80GB PCIe, driver 580": 1.935e12, "Tesla T4": 0.32e12}
+    known |= {"NVIDIA A100-SXM4-40GB": 1.555e12, "NVIDIA A10G": 0.6e12, "NVIDIA L4, driver 580": 0.3e12}
+    assert {name: gpu_card.bandwidth_bytes_s(name) for name in known} == known
+    for name in ("NVIDIA L40, driver 580", "NVIDIA GH200 480GB", "NVIDIA RTX A1000", "NVIDIA T400 4GB"):
+        assert gpu_card.bandwidth_bytes_s(name) is None
+
+
 def test_sides_that_took_turns_pair_by_round_and_others_do_not() -> None:
     def rows(name: str, steps_s: list[float]) -> GpuRow:
         return row(name, 1, [_sample(1, 0.01, step_s) for step_s in steps_s], [], None)
