@@ -10,9 +10,16 @@ import pytest
 # Tests run beside each other on few cores: torch must not spin (see core/cli.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from core import interpreter
 from models.quantizers import Context
 from tests import tiny
 from tests.models import made
+
+
+@pytest.fixture(autouse=True)
+def stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command called in a test's process must not replace it, also where there is a `.venv-gpu`."""
+    monkeypatch.setattr(interpreter, "go_on_in", lambda environment: None)
 
 
 @pytest.fixture(scope="session")

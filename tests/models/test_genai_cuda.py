@@ -50,7 +50,7 @@ def test_a_cache_of_no_block_is_refused(tiny_qwen2: Path, tmp_path: Path, monkey
 
 def test_without_the_cuda_wheels_it_says_what_to_install() -> None:
     assert ort_cuda.available() == (
-        "onnxruntime has no CUDA provider here: install onnxruntime-gpu and onnxruntime-genai-cuda"
+        "onnxruntime has no CUDA provider here: `make setup-gpu` on a machine with an NVIDIA GPU"
     )
 
 

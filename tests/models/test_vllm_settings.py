@@ -75,6 +75,4 @@ def test_defaults_leave_the_engine_its_own_choice() -> None:
 
 
 def test_where_vllm_is_missing_the_reason_says_what_it_needs() -> None:
-    assert vllm.available() == (
-        "vLLM is not installed: it needs an NVIDIA GPU and an environment with torch 2.11 (pip install vllm)"
-    )
+    assert vllm.available() == "vLLM is not installed: `make setup-gpu` on a machine with an NVIDIA GPU"
