@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from core.errors import RolloutError
+from models import manifest
 from pipelines import promote, rollback, status
+from rollout import planning
 from rollout.desk import Desk
 from rollout.states import State
-from tests.rollout.stage import ROOT, WHO, Stage, settings
+from tests.rollout.stage import ROOT, WHO, Stage, settings, version
 
 Main = Callable[..., int]
 
@@ -74,6 +76,38 @@ def test_the_approved_version_is_taken_and_only_with_its_digest(terminal: Termin
     with pytest.raises(RolloutError, match="but 0000 was approved"):
         terminal.run(promote.main, "--digest", "0000")
     code, _ = terminal.run(promote.main, "--digest", terminal.stage.digest(2), "--yes")
+    assert code == 0
+
+
+def test_a_plan_made_while_another_rollout_ended_is_refused(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the bad version, live while the plan was made and taken back since, would be what it goes back to."""
+    stage = terminal.stage
+    stage.wrong_live = (2,)
+    third = version(stage.root, "v3")
+    stage.folders[3] = third
+    stage.registry.versions[3] = (third, manifest.digest(third), "pass")
+    plan = planning.promote
+
+    def slowly(*given: Any) -> Any:
+        """Version 2 is under watch when this one looks, and is taken back before its files are there."""
+        found: list[Any] = []
+
+        def hook(moment: str) -> None:
+            if moment == "before:measure" and stage.target.observe().live == "green" and not found:
+                found.append(plan(*given))
+
+        assert stage.controller(hook).run(stage.create()).state is State.ROLLED_BACK
+        return found[0]
+
+    monkeypatch.setattr(planning, "promote", lambda *given: slowly(*given) if given[1] == 3 else plan(*given))
+    with pytest.raises(RolloutError, match=r"has ended \(RolledBack\) in production while this one was planned"):
+        terminal.run(promote.main, "--version", "3", "--yes")
+    seen = stage.target.observe()
+    assert (seen.live, seen.slots["blue"].digest) == ("blue", stage.digest(1))
+    monkeypatch.setattr(planning, "promote", plan)
+    code, _ = terminal.run(promote.main, "--version", "3", "--yes")
     assert code == 0
 
 
