@@ -74,7 +74,8 @@ def targets(run: GpuRun) -> list[GpuTarget]:
     for over, least_at in (("hf-bf16-dynamic", {1: 20.0, 8: 6.0}), ("hf-bf16-static", {1: 2.0, 8: 1.4})):
         for requests, least in least_at.items():
             pairs = [((name, requests), (over, requests)) for name in variants]
-            found.append(_best(run, f"times {over}, {requests} requests", pairs, least))
+            asked = "1 request" if requests == 1 else f"{requests} requests"
+            found.append(_best(run, f"times {over}, {asked}", pairs, least))
     found.append(_best(run, "8 requests over 1, same variant", [((n, 8), (n, 1)) for n in variants], 5.0))
     pairs = [((name, 64), ("vllm-bf16", 64)) for name in quantized]
     found.append(_best(run, "quantized over bf16 on vLLM, 64 requests", pairs, 1.3))

@@ -76,7 +76,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-LONGEST = 3  # kernels that a profile's row names
+LONGEST, NAME = 3, 60  # kernels that a profile's row names, and characters of a name
 
 
 def tables(manifests: Mapping[str, str], folder: Path = RESULTS) -> list[Table]:
@@ -155,5 +155,11 @@ def _profile(side: GpuSide) -> ProfileRow:
         wall=number(seen.wall_ms / seen.tokens, 2),
         busy=number(seen.gpu_busy_ms / seen.tokens, 2),
         kernels=number(seen.kernels_launched / seen.tokens),
-        longest=[f"{percent(one.share, 0)} {one.name}" for one in seen.kernels[:LONGEST]],
+        longest=[f"{percent(one.share, 0)} {_short(one.name)}" for one in seen.kernels[:LONGEST]],
     )
+
+
+def _short(kernel: str) -> str:
+    """A kernel's name without its return type, cut where its template arguments run on."""
+    name = kernel.removeprefix("void ")
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"

@@ -78,10 +78,10 @@ def test_targets_say_what_was_met_what_was_not_and_what_was_not_measured() -> No
         ("vllm-bf16", 1, 300.0), ("vllm-bf16", 8, 2400.0), ("vllm-bf16", 64, 1000.0), ("vllm-fp8", 64, 1200.0),
     )  # fmt: skip
     found = {goal.what: goal for goal in targets(run)}
-    assert found["times hf-bf16-dynamic, 1 requests"].value == pytest.approx(15.0)
-    assert not found["times hf-bf16-dynamic, 1 requests"].met
-    assert found["times hf-bf16-static, 1 requests"].value is None
-    assert not found["times hf-bf16-static, 1 requests"].met
+    assert found["times hf-bf16-dynamic, 1 request"].value == pytest.approx(15.0)
+    assert not found["times hf-bf16-dynamic, 1 request"].met
+    assert found["times hf-bf16-static, 1 request"].value is None
+    assert not found["times hf-bf16-static, 1 request"].met
     assert found["8 requests over 1, same variant"].met
     assert found["quantized over bf16 on vLLM, 64 requests"].value == pytest.approx(1.2)
     assert found["latency that fp16 saves against fp32, 1 request"].value == pytest.approx(0.5)
@@ -111,10 +111,10 @@ def test_sides_that_took_turns_pair_by_round_and_others_do_not() -> None:
     run = _run(("hf-bf16-static", 1, 1.0), ("vllm-bf16", 1, 1.0))
     slow, quick = rows("hf-bf16-static", [0.04, 0.08, 0.04]), rows("vllm-bf16", [0.01, 0.02, 0.02])
     run = run.model_copy(update={"rows": [slow, quick]})
-    [paired] = [goal for goal in targets(run) if goal.what == "times hf-bf16-static, 1 requests"]
+    [paired] = [goal for goal in targets(run) if goal.what == "times hf-bf16-static, 1 request"]
     assert (paired.value, paired.low, paired.high) == pytest.approx((4.0, 2.0, 4.0))
     apart = run.model_copy(update={"sides": [_side("hf-bf16-static", "w"), _side("vllm-bf16", "another")]})
-    [medians] = [goal for goal in targets(apart) if goal.what == "times hf-bf16-static, 1 requests"]
+    [medians] = [goal for goal in targets(apart) if goal.what == "times hf-bf16-static, 1 request"]
     assert medians.value == pytest.approx(2.0)
     assert medians.low is None
     assert "2.00 (vllm-bf16), wanted 2" in gpu.table(merged(None, apart))
