@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import psutil
+
 from core.errors import RuntimeFault
 
 LOAD_DEADLINE_S = 900.0
@@ -106,9 +108,13 @@ class Side:
         self.close()
 
     def close(self) -> None:
-        """End the process. Calling it twice is fine."""
+        """End the process and those that it started. Calling it twice is fine."""
+        started = self._started()
         self._process.kill()
         self._process.wait()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
                 try:
@@ -123,6 +129,14 @@ class Side:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _started(self) -> list[psutil.Process]:
+        """The worker's own processes: vLLM's engine is one, and would keep GPU memory once the worker is killed."""
+        if self._process.poll() is not None:
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.pid).children(recursive=True)
+        return []
 
     def _pause(self) -> None:
         self._process.send_signal(signal.SIGSTOP)

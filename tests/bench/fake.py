@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ def spec(behaviour: str = "plain", name: str = "fake") -> Spec:
 def load(folder: Path, threads: int, behaviour: str = "plain") -> Fake:
     if behaviour == "broken-files":
         raise IntegrityError("model.onnx changed")
+    if behaviour == "engine":
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     return Fake(behaviour)
 
 

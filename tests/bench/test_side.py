@@ -73,6 +73,13 @@ def test_an_idle_worker_killed_from_outside_is_noticed() -> None:
             side.generate([[1]], 2)
 
 
+def test_what_a_worker_started_ends_with_it() -> None:
+    with Side(fake.spec("engine")) as side:
+        [engine] = psutil.Process(side.pid).children()
+    side.close()
+    _until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE)
+
+
 def test_a_stopped_worker_dies_with_its_parent() -> None:
     script = (
         "import os, signal\n"
