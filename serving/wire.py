@@ -16,6 +16,7 @@ from serving.errors import ApiError
 from serving.text import Piece
 
 Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=4)]
+LEAST = 1e-5  # of a temperature and of top_p; below it the answer is the greedy one
 Wanted = TypeVar("Wanted", bound="Wish")
 
 
@@ -32,7 +33,7 @@ class Wish(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    seed: int | None = Field(default=None, ge=0)
+    seed: int | None = Field(default=None, ge=0, lt=1 << 63, description="engines keep it in 64 bits")
     stop: Stops = []
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -41,6 +42,17 @@ class Wish(BaseModel):
     logprobs: Literal[False] | None = None
     presence_penalty: Literal[0] | None = None
     frequency_penalty: Literal[0] | None = None
+
+    @field_validator("temperature")
+    @classmethod
+    def _greedy_when_as_good_as_0(cls, value: float | None) -> float | None:
+        """Logits divided by less overflow, in float32 and further down in float64: that ended the whole engine."""
+        return 0.0 if value is not None and value < LEAST else value
+
+    @field_validator("top_p")
+    @classmethod
+    def _one_token_at_least(cls, value: float | None) -> float | None:
+        return value if value is None else max(value, LEAST)
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -151,3 +151,11 @@ def test_a_temperature_samples_by_its_seed(real: Server) -> None:
     ]
     first, same, other = (answer.choices[0].text for answer in answers)
     assert first == same != other
+
+
+def test_no_extreme_of_sampling_ends_the_engine(real: Server) -> None:
+    greedy = real.predict(QUESTION, max_tokens=8).json()
+    for extreme in ({"temperature": 1e-320}, {"temperature": 1e-300}, {"temperature": 1, "top_p": 1e-320}):
+        assert real.predict(QUESTION, max_tokens=8, **extreme).json() == greedy, extreme
+    assert real.predict(QUESTION, temperature=1, seed=1 << 64).json()["error"]["param"] == "seed"
+    assert httpx.get(f"{real.url}/health/live").status_code == 200
