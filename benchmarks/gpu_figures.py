@@ -110,9 +110,10 @@ def _best(run: GpuRun, what: str, pairs: Sequence[tuple[Place, Place]], at_least
 
 
 def _ratio(run: GpuRun, upper: GpuRow, lower: GpuRow) -> tuple[float, float | None, float | None, str]:
-    """Paired by round where the sides took turns, otherwise of the medians."""
+    """Paired by round where the two took turns: one wave, as many requests at once. Otherwise of the medians."""
     waves = {side.wave for side in run.sides if side.name in (upper.name, lower.name)}
-    if len(waves) == 1 and len(upper.decode_rounds_tok_s) == len(lower.decode_rounds_tok_s):
+    rounds = len(upper.decode_rounds_tok_s), len(lower.decode_rounds_tok_s)
+    if len(waves) == 1 and upper.requests == lower.requests and rounds[0] == rounds[1]:
         paired = figures.ratio(upper.decode_rounds_tok_s, lower.decode_rounds_tok_s)
         return paired.median, paired.low, paired.high, upper.name
     return upper.decode_tok_s.median / lower.decode_tok_s.median, None, None, upper.name

@@ -120,6 +120,16 @@ def test_sides_that_took_turns_pair_by_round_and_others_do_not() -> None:
     assert "2.00 (vllm-bf16), wanted 2" in gpu.table(merged(None, apart))
 
 
+def test_rounds_of_another_number_of_requests_are_minutes_apart_and_do_not_pair() -> None:
+    run = _run(("vllm-bf16", 1, 1.0))
+    one = row("vllm-bf16", 1, [_sample(1, 0.01, step_s) for step_s in (0.01, 0.02, 0.02)], [], None)
+    eight = row("vllm-bf16", 8, [_sample(8, 0.01, step_s) for step_s in (0.02, 0.01, 0.02)], [], None)
+    run = run.model_copy(update={"rows": [one, eight]})
+    [goal] = [goal for goal in targets(run) if goal.what == "8 requests over 1, same variant"]
+    assert goal.value == pytest.approx(8.0)  # the medians are 50 and 400 tokens per second
+    assert (goal.low, goal.high) == (None, None)
+
+
 class FakeSide:
     """Generates until `most` requests at once, then fails with `error`."""
 
