@@ -7,6 +7,7 @@ Reads artifacts/model and artifacts/data/calibration.parquet, writes artifacts/c
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from core import cli, files, params, paths
@@ -36,4 +37,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cli.run(main)

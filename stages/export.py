@@ -7,6 +7,7 @@ Reads artifacts/model, writes artifacts/export/fused, artifacts/export/standard 
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from core import cli, files, params, paths
@@ -31,4 +32,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cli.run(main)

@@ -9,6 +9,7 @@ artifacts/registration.json.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,4 +106,5 @@ def _read(kind: type[R], path: Path) -> R | None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cli.run(main)

@@ -7,6 +7,8 @@ Reads artifacts/decision.json and everything it rests on; writes reports/index.h
 
 from __future__ import annotations
 
+import argparse
+
 from core import cli, files, params
 from core.progress import say
 from report import page
@@ -21,4 +23,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cli.run(main)

@@ -8,6 +8,8 @@ Writes artifacts/decision.json and exits 0 even when no variant passed, so that 
 
 from __future__ import annotations
 
+import argparse
+
 from core import cli, params, paths
 from core.errors import IntegrityError
 from core.params import Params
@@ -44,4 +46,5 @@ def _evidence(settings: Params, name: str) -> Evidence:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cli.run(main)
