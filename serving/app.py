@@ -139,14 +139,13 @@ def _log(service: Service, scope: Scope, seconds: float) -> None:
     status = noted.get("status", 499)
     answer: Answer | None = noted.get("answer")
     service.metrics.request(status, scope["path"])
-    readings = gpu.read()
     key = auth.key_of(Request(scope).headers)
     fields = {
         "request_id": noted["request_id"],
         "input_length": len(answer.prompt) if answer else None,
         "output_length": answer.completion_tokens if answer else None,
         "inference_time": round(seconds, 6),
-        "gpu_memory_used": sum(reading.memory_used_bytes for reading in readings) if readings else None,
+        "gpu_memory_used": gpu.memory_used_bytes(),
         "digest": service.digest,
         "slot": service.settings.slot,
         "status": status,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One GPU. `utilisation` is the share of the last sample period in which a kernel ran, in [0, 1]."""
+    """One GPU. `utilisation` is the share of the last sample period in which a kernel ran, in [0, 1].
 
-    utilisation: float
-    memory_used_bytes: int
+    None is what NVML does not tell: it has no utilisation of a MIG slice, and nothing of a GPU that is lost.
+    """
+
+    utilisation: float | None
+    memory_used_bytes: int | None
 
 
 def read() -> list[Reading]:
@@ -20,19 +25,27 @@ def read() -> list[Reading]:
     return _read(int(time.monotonic())) if _started() else []
 
 
+def memory_used_bytes() -> int | None:
+    """Over all GPUs; None where there is none that tells."""
+    known = [found for reading in read() if (found := reading.memory_used_bytes) is not None]
+    return sum(known) if known else None
+
+
 @lru_cache(maxsize=1)
 def _read(second: int) -> list[Reading]:
     import pynvml
 
+    def ask(index: int, figure: Callable[[Any], float]) -> float | None:
+        try:
+            return figure(pynvml.nvmlDeviceGetHandleByIndex(index))
+        except pynvml.NVMLError:
+            return None
+
     found = []
     for index in range(pynvml.nvmlDeviceGetCount()):
-        device = pynvml.nvmlDeviceGetHandleByIndex(index)
-        found.append(
-            Reading(
-                pynvml.nvmlDeviceGetUtilizationRates(device).gpu / 100,
-                int(pynvml.nvmlDeviceGetMemoryInfo(device).used),
-            )
-        )
+        use = ask(index, lambda device: pynvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
+        used = ask(index, lambda device: pynvml.nvmlDeviceGetMemoryInfo(device).used)
+        found.append(Reading(use, None if used is None else int(used)))
     return found
 
 

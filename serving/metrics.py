@@ -86,6 +86,10 @@ class Metrics:
         """The exposition format, with gauges read now."""
         self.queue.set(waiting())
         for index, reading in enumerate(gpu.read()):
-            self._gpu_use.labels(**self._own, gpu=str(index)).set(reading.utilisation)
-            self._gpu_memory.labels(**self._own, gpu=str(index)).set(reading.memory_used_bytes)
+            for gauge, value in (
+                (self._gpu_use, reading.utilisation),
+                (self._gpu_memory, reading.memory_used_bytes),
+            ):
+                if value is not None:
+                    gauge.labels(**self._own, gpu=str(index)).set(value)
         return generate_latest(self._registry)
