@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -42,8 +43,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make(folder: Path, family: str = "qwen2", seed: int = 0, layers: int = 2, hidden: int = 64) -> Path:
-    """Write a random `family` model ("qwen2" or "llama") with its tokenizer into `folder`, as bf16 safetensors."""
+def make(
+    folder: Path, family: str = "qwen2", seed: int = 0, layers: int = 2, hidden: int = 64, **changes: Any
+) -> Path:
+    """Write a random `family` model ("qwen2" or "llama") with its tokenizer into `folder`, as bf16 safetensors.
+
+    `changes` are settings of config.json.
+    """
     torch.manual_seed(seed)
     words = tokenizer()
     shape = {
@@ -59,8 +65,12 @@ def make(folder: Path, family: str = "qwen2", seed: int = 0, layers: int = 2, hi
         "eos_token_id": words.eos_token_id,
         "pad_token_id": words.pad_token_id,
         "initializer_range": 0.2,
+        **changes,
     }
     model = Qwen2ForCausalLM(Qwen2Config(**shape)) if family == "qwen2" else LlamaForCausalLM(LlamaConfig(**shape))
+    for name, values in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(values, std=0.2)  # transformers makes them 0, where forgetting one changes nothing
     model.generation_config.pad_token_id = words.pad_token_id
     model.to(torch.bfloat16).save_pretrained(folder)
     words.save_pretrained(folder)

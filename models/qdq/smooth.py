@@ -75,10 +75,14 @@ def _scale_norm(graph: Graph, reader: MatMul, factors: Array, _groups: Groups) -
 
 
 def _scale_up(graph: Graph, reader: MatMul, factors: Array, _groups: Groups) -> None:
-    """down's input is act(gate) * up: divide the columns that make up."""
+    """down's input is act(gate) * up: divide the columns that make up, and up's bias where it has one."""
     prefix = reader.node.rsplit("/", 2)[0]
     up = next(matmul for matmul in graph.matmuls() if matmul.node == f"{prefix}/up_proj/MatMul")
     _scale_columns(graph, up, factors, 0)
+    for node in graph.consumers(up.output):
+        for name in node.input:
+            if node.op_type == "Add" and name in graph.initializers:
+                graph.set_weight(name, graph.weight(name) / factors)
 
 
 def _scale_values(graph: Graph, reader: MatMul, factors: Array, groups: Groups) -> None:
