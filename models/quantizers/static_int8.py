@@ -40,6 +40,7 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     """Write the Q/DQ graph; raises QuantizationError naming the matmuls that did not come out as integer."""
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
+    _embedding.untie(graph.model)
     made = plan.make(
         graph,
         context.calibration_folder,

@@ -43,6 +43,7 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
 
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
+    _embedding.untie(graph.model)
     names = [matmul.node for matmul in graph.matmuls()]
     quantizer = MatMulNBitsQuantizer(
         graph.model,

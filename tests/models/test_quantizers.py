@@ -9,9 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from core import files, params, plugins
-from models import manifest
-from models.quantizers import Context, weight_only
+from models import calibration, manifest
+from models.export import check
+from models.graph import Graph
+from models.qdq import smooth
+from models.quantizers import Context, _embedding, weight_only
 from models.runtimes import ort
+from tests import tiny
 from tests.models import made
 
 SHIPPED = params.load(Path(__file__).parents[2] / "params.yaml").recipes
@@ -61,3 +65,31 @@ def test_unknown_option_is_refused() -> None:
         weight_only.Options.model_validate({"bits": 8, "blok_size": 32})
     with pytest.raises(ValidationError, match="k-quant exists for 4 bits only"):
         weight_only.Options.model_validate({"bits": 8, "algorithm": "k-quant"})
+
+
+@pytest.fixture(scope="module", params=["qwen2", "llama"])
+def other_features(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """Embeddings tied to the head (as in the small Qwen2.5 and Llama 3.2), and on Llama every bias."""
+    folder = tmp_path_factory.mktemp(request.param)
+    biases = {"attention_bias": True, "mlp_bias": True} if request.param == "llama" else {}
+    model = tiny.make(folder / "model", request.param, tie_word_embeddings=True, **biases)
+    return made.context(model, folder, made.items(model, 32))
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_recipes_work_with_tied_embeddings_and_biases(name: str, other_features: Context, tmp_path: Path) -> None:
+    graph = _make(name, other_features, tmp_path / name) / "model.onnx"
+    tokens = np.random.default_rng(0).integers(10, 290, (2, 20)).tolist()
+    expected = np.stack(plugins.load("models.runtimes", "torch").load(other_features.model_folder, 2).logits(tokens))
+    actual = np.stack(ort.load(graph.parent, 2).logits(tokens))
+    assert np.abs(actual - expected).max() / np.abs(expected).max() < LOGIT_DIFFERENCE[name]
+
+
+def test_smoothing_leaves_what_a_graph_with_tied_embeddings_and_biases_computes(
+    other_features: Context, tmp_path: Path
+) -> None:
+    graph = Graph(other_features.export_folder / "fused" / "model.onnx")
+    _embedding.untie(graph.model)
+    smooth.fold(graph, calibration.load(other_features.calibration_folder), 0.5)
+    graph.save(tmp_path)
+    check.compare(other_features.model_folder, tmp_path / "model.onnx", 2, seed=1)
