@@ -69,7 +69,7 @@ def _accuracy(variants: list[Variant]) -> list[Row]:
     budgets = cells(lambda e: f"of {e.items_budget:,}")
     return [
         Row("against the original", "points", deltas, notes=cells(lambda e: bounds(e.delta_points))),
-        Row("margin", "points", cells(lambda e: signed(-e.margin_points, 1))),
+        Row("margin", "points", cells(lambda e: f"−{e.margin_points:g}")),
         Row("exact match", "", cells(lambda e: percent(e.accuracy_variant.value if e.accuracy_variant else None))),
         Row("answers lost / gained", "", cells(lambda e: f"{e.flips.lost} / {e.flips.gained}" if e.flips else DASH)),
         Row("McNemar p, exact", "", cells(lambda e: f"{e.flips.mcnemar_p:.2g}" if e.flips else DASH)),

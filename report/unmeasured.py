@@ -52,7 +52,7 @@ def _undecided(evaluation: Evaluation) -> list[str]:
     settle = evaluation.items_to_settle
     more = f"; about {settle:,} items would settle it" if settle else ""
     return [
-        f"Whether {evaluation.variant} stays within {evaluation.margin_points:.1f} points: undecided after "
+        f"Whether {evaluation.variant} stays within {evaluation.margin_points:g} points: undecided after "
         f"{evaluation.items:,} items{more}."
     ]
 

@@ -12,7 +12,10 @@ import pytest
 
 from core import params, paths
 from core.records import DataCheck, DataChecks, Decision
+from drift.sequential import Look
 from models import manifest
+from models.evaluation import record
+from models.evaluation.record import Plan
 from report import material, page
 from report.svg import ROLES
 from stages import report, select
@@ -167,6 +170,20 @@ def test_not_measured_here_and_a_missing_batch_are_told(root: Path) -> None:
     assert "Speed of int8-static at batch 4, 8, 16." in text
     assert "5 samples, too few for a 95th percentile" in text
     assert "int8-static: a busy machine." in text
+
+
+def test_what_would_settle_a_verdict_is_said_once_beside_it(root: Path) -> None:
+    plan = Plan("int8-static", 0.25, params.load().evaluate, 192, 1, 6000)
+    reason = record.reason(plan, Look(6000, -0.001, -0.006, 0.004, "inconclusive", False, 19000))
+    settle: dict[str, Any] = {"verdict": "inconclusive", "items_to_settle": 19000, "margin_points": 0.25}
+    project.save(root, fixtures.evaluation("int8-static", reason=reason, **settle), fixtures.benchmark("int8-static"))
+    select.main()
+    report.main()
+    html = page.INDEX.read_text()
+    drift = html[html.index('id="drift"') : html.index('id="flips"')]
+    assert drift.count("about 19,000 items would settle it") == 1
+    assert "−0.25" in html[html.index('id="variants"') : html.index('id="drift"')]
+    assert "stays within 0.25 points" in html
 
 
 def test_what_great_expectations_found_is_part_of_the_page(root: Path) -> None:
