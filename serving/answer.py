@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from core.errors import RuntimeFault
 from models.runtimes import Sampling
 from serving.errors import ApiError
 from serving.metrics import Kind
@@ -75,6 +76,8 @@ class Answer:
                 "queue_full",
                 headers={"Retry-After": str(RETRY_S)},
             ) from None
+        except RuntimeFault as fault:  # it failed after this request was let in
+            raise ApiError(503, f"the engine has failed: {fault}", "engine_failed") from None
         loop = asyncio.get_running_loop()
         alarm = loop.call_later(self.service.settings.request_timeout_s, scheduler.cancel, ticket, "timeout")
         decoder = Decoder(self.service.words, self.split and self._thinking(), self.split, self.stop)

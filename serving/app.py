@@ -50,6 +50,7 @@ def create(service: Service) -> ASGIApp:
     application.add_exception_handler(RateLimitExceeded, _too_many)
     application.add_exception_handler(ApiError, _told)
     application.add_exception_handler(HTTPException, _http)
+    application.add_exception_handler(Exception, _bug)
     return Layer(application, service)
 
 
@@ -71,12 +72,9 @@ class Layer:
             (b"x-assay-slot", self._service.settings.slot.encode()),
             (b"x-request-id", request_id.encode()),
         ]
-        started = False
 
         async def send_named(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 scope["assay"].setdefault("status", message["status"])
                 close = CLOSE if self._service.draining else []
                 message["headers"] = [*message["headers"], *headers, *close]
@@ -89,11 +87,7 @@ class Layer:
             scope["assay"]["status"] = 499
         except Exception:
             SERVER.exception("a bug", extra={"fields": {"request_id": request_id}})
-            if started:
-                raise
-            await ApiError(500, "an unexpected error, see the server's log", "bug").response()(
-                scope, receive, send_named
-            )
+            raise
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith("/v1/"):
@@ -171,6 +165,11 @@ async def _told(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return ApiError(error.status_code, str(error.detail), "http", headers=error.headers).response()
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """What the client is told; starlette raises the error again, and `Layer` logs it."""
+    return ApiError(500, "an unexpected error, see the server's log", "bug").response()
 
 
 async def _too_many(request: Request, error: Exception) -> Response:

@@ -61,6 +61,35 @@ async def test_a_dead_engine_is_told_to_everyone(broken: service.Service) -> Non
         assert late.json()["error"]["code"] == "engine_failed"
 
 
+@pytest.mark.parametrize("broken", [Dying], indirect=True)
+async def test_what_was_let_in_just_before_the_engine_died_gets_a_503(
+    broken: service.Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken.scheduler.start()
+    transport = httpx.ASGITransport(app.create(broken))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.post("/predict", json={"text": "one two three four"})).status_code == 500
+        monkeypatch.setattr(service.Service, "admit", lambda self: None)  # its body was still on the way
+        for body in ({"text": "late"}, {"messages": [{"role": "user", "content": "late"}], "stream": True}):
+            late = await client.post("/predict" if "text" in body else "/v1/chat/completions", json=body)
+            assert (late.status_code, late.json()["error"]["code"]) == (503, "engine_failed")
+
+
+@pytest.mark.parametrize("broken", [echo.EchoEngine], indirect=True)
+async def test_a_bug_is_told_in_the_form_of_every_error(
+    broken: service.Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken.scheduler.start()
+    monkeypatch.setattr(service.Service, "prompt_limit", property(lambda self: 1 // 0))
+    transport = httpx.ASGITransport(app.create(broken), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        found = await client.post("/predict", json={"text": "hi"})
+    assert (found.status_code, found.json()["error"]["code"]) == (500, "bug")
+    assert found.headers["x-assay-manifest"] == broken.digest
+    assert "ZeroDivisionError" in caplog.text
+    assert "ZeroDivisionError" not in found.text
+
+
 def test_an_engine_that_cannot_be_loaded_says_why(echo_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(echo.VARIABLE, '{"error_share": 2}')
     with pytest.raises(ConfigError, match="error_share"):
