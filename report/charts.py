@@ -30,14 +30,14 @@ def tradeoff(material: Material, name: str, width: int, height: int) -> Markup |
         axes.axhline(0, color=MUTED, linewidth=1)
         labels = []
         for index, one, speed, delta, margin in points:
-            colour, chosen = SERIES[index % len(SERIES)], one is material.chosen
+            (colour, marker), chosen = _style(index), one is material.chosen
             axes.plot([speed.median] * 2, [delta.low, delta.high], color=colour, linewidth=2)
             axes.plot([speed.low, speed.high], [delta.value] * 2, color=colour, linewidth=2)
             axes.plot(speed.median, -margin, marker="_", markersize=22, color=FAIL, markeredgewidth=2)
             axes.plot(
                 speed.median,
                 delta.value,
-                marker=MARKERS[index % len(MARKERS)],
+                marker=marker,
                 markersize=11 if chosen else 8,
                 color=colour if chosen else PAPER,
                 markeredgecolor=colour,
@@ -49,6 +49,12 @@ def tradeoff(material: Material, name: str, width: int, height: int) -> Markup |
         axes.margins(x=0.14, y=0.18)
         _labels(drawing, labels)
     return drawing.markup
+
+
+def _style(index: int) -> tuple[str, str]:
+    """Colour and marker of the variant at `index` of params: where colours come again, the marker is another one."""
+    rounds, place = divmod(index, len(SERIES))
+    return SERIES[place], MARKERS[(place + rounds) % len(MARKERS)]
 
 
 def _labels(drawing: Canvas, labels: Sequence[tuple[str, float, float, bool]]) -> None:
@@ -126,12 +132,12 @@ def throughput(material: Material, name: str, width: int, height: int) -> Markup
         axes = drawing.axes
         for index, one in enumerate(material.variants):
             if one.benchmark and one.benchmark.workloads:
-                loads = one.benchmark.workloads
+                loads, (colour, marker) = one.benchmark.workloads, _style(index)
                 axes.plot(
                     [load.batch for load in loads],
                     [load.output_tok_s.median for load in loads],
-                    color=SERIES[index % len(SERIES)],
-                    marker=MARKERS[index % len(MARKERS)],
+                    color=colour,
+                    marker=marker,
                     markersize=6,
                     linewidth=3 if one is material.chosen else 1.6,
                     label=one.name,
@@ -164,7 +170,7 @@ def latency(material: Material, kind: str, limit_ms: float) -> Markup | None:
         if load := one.workload(1):
             base = base or load
             found, spread = (load.itl_ms, load.itl_quantiles_ms) if kind == "itl" else (load.ttft_ms, [])
-            rows.append((one.name, SERIES[index % len(SERIES)], found, spread))
+            rows.append((one.name, _style(index)[0], found, spread))
     if base is None:
         return None
     theirs = base.baseline_itl_ms if kind == "itl" else base.baseline_ttft_ms
