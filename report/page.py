@@ -60,6 +60,7 @@ def _environment() -> Environment:
 def _context(material: Material) -> dict[str, Any]:
     gates: list[str] = list(dict.fromkeys(gate.gate for gate in material.decision.gates))
     versions: dict[str, str] = {}
+    on_gpu = gpu.tables({one.name: one.manifest_sha256 for one in material.variants if one.manifest_sha256})
     for one in material.variants:
         versions |= one.benchmark.machine.versions if one.benchmark else {}
         versions |= one.manifest.libraries if one.manifest else {}
@@ -72,8 +73,8 @@ def _context(material: Material) -> dict[str, Any]:
         "gates": gates,
         "engines": engines.rows(material.compilations, material.measured),
         "profiles": engines.profiles(material.compilations),
-        "gpu": gpu.tables({one.name: one.manifest_sha256 for one in material.variants if one.manifest_sha256}),
-        "unmeasured": unmeasured.notes(material),
+        "gpu": on_gpu,
+        "unmeasured": unmeasured.notes(material, kept_from_gpu=bool(on_gpu)),
         "params": yaml.safe_dump(material.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "versions": dict(sorted(versions.items())),
         "data_docs": os.path.relpath(material.data_docs, paths.REPORTS) if material.data_docs else None,

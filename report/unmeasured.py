@@ -11,15 +11,15 @@ from report.text import number, percent
 SMALL_TASK_ITEMS = 100
 
 
-def notes(material: Material) -> list[str]:
-    """Sentences for a person, the gravest first."""
+def notes(material: Material, kept_from_gpu: bool = False) -> list[str]:
+    """Sentences for a person, the gravest first. `kept_from_gpu`: the page has a section of another run's figures."""
     found = [
         f"Accuracy and speed of {', '.join(names)}: not measured here, {why}."
         for why, names in material.elsewhere.items()
     ]
     found += [note for variant in material.tabled for note in _variant(variant, material)]
     found += engines.notes(material.compilations, material.measured)
-    return found + _tasks(material) + _machine(material) + _workload(material) + _always(material)
+    return found + _tasks(material) + _machine(material, kept_from_gpu) + _workload(material) + _always(material)
 
 
 def _variant(variant: Variant, material: Material) -> list[str]:
@@ -66,11 +66,13 @@ def _tasks(material: Material) -> list[str]:
     return [f"A loss on a single task of {chosen.name} that rests on few items: {named}."] if few else []
 
 
-def _machine(material: Material) -> list[str]:
+def _machine(material: Material, kept_from_gpu: bool) -> list[str]:
     machines = [one.benchmark.machine for one in material.variants if one.benchmark]
     if not machines or any(machine.accelerator for machine in machines):
         return []
-    return [f"GPUs: every figure is from {machines[0].cpu}, {machines[0].threads} threads, without an accelerator."]
+    but = ' but those of the section "On a GPU"' if kept_from_gpu else ""
+    place = f"{machines[0].cpu}, {machines[0].threads} threads, without an accelerator"
+    return [f"GPUs: every figure{but} is from {place}."]
 
 
 def _workload(material: Material) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from drift.sequential import Look
 from models import manifest
 from models.evaluation import record
 from models.evaluation.record import Plan
-from report import material, page
+from report import charts, gpu, material, page
 from report.svg import ROLES
 from stages import report, select
 from tests.report import fixtures, project
@@ -184,6 +185,18 @@ def test_what_would_settle_a_verdict_is_said_once_beside_it(root: Path) -> None:
     assert drift.count("about 19,000 items would settle it") == 1
     assert "−0.25" in html[html.index('id="variants"') : html.index('id="drift"')]
     assert "stays within 0.25 points" in html
+
+
+def test_figures_of_another_run_on_a_gpu_are_not_said_to_be_from_this_machine(root: Path) -> None:
+    report.main()
+    assert "GPUs: every figure is from AMD EPYC 9B14" in page.INDEX.read_text()
+    shutil.copytree(project.ROOT / gpu.RESULTS, gpu.RESULTS)
+    report.main()
+    assert "GPUs: every figure but those of the section &#34;On a GPU&#34; is from AMD" in page.INDEX.read_text()
+
+
+def test_no_two_variants_are_drawn_alike() -> None:
+    assert len({charts._style(index) for index in range(64)}) == 64
 
 
 def test_what_great_expectations_found_is_part_of_the_page(root: Path) -> None:
