@@ -10,7 +10,7 @@ import time
 from typing import Any, Literal
 
 import orjson
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from core import files
@@ -28,11 +28,15 @@ class Cache:
 
     def __init__(self, url: str, digest: str, ttl_s: int) -> None:
         try:
-            self._redis = Redis.from_url(
-                url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, max_connections=32
+            pool = BlockingConnectionPool.from_url(
+                url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, max_connections=32, timeout=TIMEOUT_S
             )
-        except ValueError as error:
-            raise ConfigError(f"REDIS_URL is not a Redis URL: {error}") from error
+        except ValueError:  # its text may hold a part of the password
+            raise ConfigError(
+                "REDIS_URL is not a Redis URL (redis://[user:password@]host:port/number): is a character of the "
+                "password not percent-encoded?"
+            ) from None
+        self._redis = Redis.from_pool(pool)
         self._digest, self._ttl_s = digest, ttl_s
         self._closed_again_s = 0.0
 

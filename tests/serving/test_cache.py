@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from core.errors import ConfigError
 from models.runtimes import echo
+from serving.cache import Cache
 from tests.parts import redis
 from tests.serving.running import Server, server
 
@@ -59,6 +62,20 @@ def test_never_across_versions(tiny_qwen2: Path, tmp_path: Path, store: tuple[st
             found.append(running.predict(TEXT).json())
     assert found[0]["result"] != found[1]["result"]
     assert found[1]["cached"] is False
+
+
+async def test_more_requests_at_once_than_connections_find_it(store: tuple[str, object]) -> None:
+    kept = Cache(store[0], "digest", 60)
+    await kept.put("key", {"finish": "stop"})
+    found = await asyncio.gather(*(kept.get("key") for _ in range(100)))
+    await kept.close()
+    assert [result for result, _ in found] == ["hit"] * 100
+
+
+def test_no_part_of_a_password_is_told() -> None:
+    with pytest.raises(ConfigError, match="percent-encoded") as refused:
+        Cache("redis://:hunter2/abc@127.0.0.1:6379/0", "digest", 60)
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])
