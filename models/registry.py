@@ -12,11 +12,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from core import plugins
+from core import packages, plugins
 from core.errors import RegistryError
 from models import manifest
 
@@ -26,6 +25,7 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 ARTIFACT_ROOT = Path("mlartifacts")
 ROOT = Path(__file__).parents[1]
 ROOMS = ("core", "models")  # what the pyfunc imports travels with it
+GPU_LOCK = ROOT / "requirements-gpu.lock"  # of the runtimes that have an environment of their own
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "tqdm", "transformers", "jinja2")
 
 
@@ -171,12 +171,23 @@ def _code(scratch: Path) -> list[Path]:
 
 
 def _requirements(folder: Path) -> list[str]:
-    """Pinned requirements, listed and not inferred: inferring would load the model in another process."""
+    """Pinned requirements, listed and not inferred: inferring would load the model in another process.
+
+    A runtime that is not installed here comes with everything that its own environment's lock pins.
+    """
     made = manifest.read(folder)
     runtime = plugins.load("models.runtimes", made.runtime)
-    needed = (*REQUIREMENTS, *getattr(runtime, "REQUIREMENTS", tuple(made.libraries)))
+    own = getattr(runtime, "REQUIREMENTS", tuple(made.libraries))
+    needed = dict.fromkeys((*REQUIREMENTS, *own))
+    known = packages.versions(needed)
+    if not known.keys() >= set(own) and hasattr(runtime, "ENVIRONMENT"):
+        known |= packages.locked(GPU_LOCK)
+    if missing := [package for package in needed if package not in known]:
+        raise RegistryError(
+            f"{folder.name} needs {', '.join(missing)}, not installed here: register it where it was measured"
+        )
     # The local part (+cpu) names one index's build, and no index has it under that name elsewhere.
-    return [f"{package}=={metadata.version(package).split('+')[0]}" for package in dict.fromkeys(needed)]
+    return [f"{package}=={known[package].split('+')[0]}" for package in needed]
 
 
 def _check_files(name: str, number: int, folder: str) -> None:
