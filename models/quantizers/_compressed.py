@@ -42,7 +42,11 @@ class CalibratedOptions(CheckpointOptions):
 
 
 def load(context: Context, engine: EngineSettings) -> Any:
-    """The original model in the dtype that will serve, on the GPU where there is one."""
+    """The original model in the dtype that will serve, on the GPU where there is one.
+
+    Raises ConfigError when vLLM could not load the model with these settings.
+    """
+    _vllm_settings.check(engine, families.read(context.model_folder))
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -6,6 +6,7 @@ The same record gives the engine's keyword arguments (here, in `evaluate` and `b
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ConfigError, wrong_fields
 from models import manifest
+from models.families import Architecture
 
+BLOCK_TOKENS = 16  # of vLLM's KV cache
 FACT = "engine"  # the manifest's fact that holds the settings
 
 
@@ -38,6 +41,26 @@ class EngineSettings(BaseModel):
         default=None, ge=1, description="null: what gpu_memory_utilization leaves; set it where engines share a card"
     )
     prefix_caching: bool = Field(default=False, description="off, so that no benchmark is answered from a cache")
+
+
+def check(settings: EngineSettings, architecture: Architecture) -> None:
+    """Raise ConfigError for settings that vLLM would refuse when it loads the model, after all the work on it."""
+    positions = architecture.max_position_embeddings
+    tokens = settings.max_model_len or positions
+    if tokens > positions:
+        raise ConfigError(f"engine.max_model_len is {tokens}, the model ends at {positions} positions: lower it")
+    need_mib = -(-tokens // BLOCK_TOKENS) * BLOCK_TOKENS * _kv_token_bytes(settings, architecture) / 2**20
+    if settings.kv_cache_mib is not None and need_mib > settings.kv_cache_mib:
+        raise ConfigError(
+            f"engine.kv_cache_mib is {settings.kv_cache_mib}, but one request of {tokens} tokens needs "
+            f"{math.ceil(need_mib)}: raise it, or set engine.max_model_len to what prompt and answer need"
+        )
+
+
+def _kv_token_bytes(settings: EngineSettings, a: Architecture) -> int:
+    """Bytes of one token's keys and values over all layers."""
+    width = 1 if settings.kv_cache_dtype.startswith("fp8") else 2
+    return 2 * a.layers * a.kv_heads * a.head_dim * width
 
 
 def of(folder: Path) -> EngineSettings:

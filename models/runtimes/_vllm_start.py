@@ -46,8 +46,9 @@ def start(folder: Path, threads: int, **changed: Any) -> Any:
         if not any(text in str(error).lower() for text in NO_MEMORY):
             raise
         raise ResourceError(
-            f"out of GPU memory while loading {folder}: lower engine.max_model_len, engine.max_num_seqs or "
-            f"engine.gpu_memory_utilization in the recipe's options, or free the card ({error})"
+            f"out of GPU memory while loading {folder}: in the recipe's options lower engine.max_model_len or "
+            "engine.max_num_seqs, and give it as much of the card as is free (engine.kv_cache_mib, "
+            f"engine.gpu_memory_utilization), or free the card ({error})"
         ) from error
 
 

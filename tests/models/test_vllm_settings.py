@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.errors import ConfigError
 from core.params import Recipe
-from models import manifest
+from models import families, manifest
+from models.quantizers import Context, checkpoint, fp8, gptq
 from models.runtimes import _vllm_settings, vllm
 from models.runtimes._vllm_settings import EngineSettings
 
@@ -72,6 +75,43 @@ def test_defaults_leave_the_engine_its_own_choice() -> None:
     assert (
         _vllm_settings.engine_arguments(EngineSettings(kv_cache_mib=2), Path("v"))["kv_cache_memory_bytes"] == 2**21
     )
+
+
+R1_QWEN = {"layers": 28, "kv_heads": 2, "head_dim": 128, "max_position_embeddings": 131072}  # R1-Distill-Qwen-1.5B
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, None),
+        ({"kv_cache_mib": 3584}, None),
+        (
+            {"kv_cache_mib": 2048},
+            "kv_cache_mib is 2048, but one request of 131072 tokens needs 3584: raise it",
+        ),
+        ({"kv_cache_mib": 2048, "kv_cache_dtype": "fp8"}, None),
+        ({"kv_cache_mib": 2048, "max_model_len": 32768}, None),
+        ({"max_model_len": 131073}, "max_model_len is 131073, the model ends at 131072 positions"),
+    ],
+)
+def test_settings_that_vllm_would_refuse_are_refused_first(
+    settings: dict[str, Any], message: str | None, tiny_qwen2: Path
+) -> None:
+    architecture = families.read(tiny_qwen2).model_copy(update=R1_QWEN)
+    if message is None:
+        _vllm_settings.check(EngineSettings(**settings), architecture)
+    else:
+        with pytest.raises(ConfigError, match=message):
+            _vllm_settings.check(EngineSettings(**settings), architecture)
+
+
+def test_a_quantizer_refuses_them_before_it_loads_a_weight(tiny_qwen2: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_qwen2 / "config.json", tmp_path)
+    context = Context(tmp_path, tmp_path, tmp_path, tmp_path, 1, 0)
+    for quantizer, options in ((checkpoint, {}), (fp8, {}), (gptq, {"bits": 4})):
+        found = quantizer.Options.model_validate({**options, "engine": {"max_model_len": 1000}})
+        with pytest.raises(ConfigError, match="the model ends at 512 positions"):
+            quantizer.quantize(context, found, tmp_path / "out")
 
 
 def test_where_vllm_is_missing_the_reason_says_what_it_needs() -> None:
