@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core import cli, params, paths
+from core.errors import ResourceError
 from core.progress import say
 from data import items
 from models import families, manifest, runtimes, tokenizer
@@ -45,8 +46,8 @@ def main() -> None:
         budget=len(rows),
     )
     made = systems.verified(folder, settings.recipe(name).runtime)
-    if against:
-        manifest.verify(against)
+    if against and (why_not := runtimes.why_not_here(manifest.verify(against).runtime)):
+        raise ResourceError(f"{against} cannot answer on this machine: {why_not}")
     reference = systems.version(against, threads, "against") if against else systems.original(paths.MODEL, threads)
     output = AGAINST / reference.sha256[:16] if against else paths.EVALUATION
 

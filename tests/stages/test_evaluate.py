@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core import paths
-from core.errors import ConfigError, IntegrityError
+from core.errors import ConfigError, IntegrityError, ResourceError
 from core.params import Recipe
 from core.records import Evaluation
 from models import manifest
@@ -116,6 +116,20 @@ def test_a_runtime_that_cannot_run_here_is_inconclusive(
     assert (found.status, found.verdict, found.items) == ("not_measured_here", "inconclusive", 0)
     assert "no GPU" in found.reason
     assert (paths.EVALUATION / "tabled.parquet").exists()
+
+
+def test_a_reference_that_cannot_run_here_is_a_clear_error(
+    tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = made.rows(tiny_qwen2, 64)
+    made.project(tmp_path, tiny_qwen2, rows)
+    folder = shutil.copytree(tiny_qwen2, tmp_path / paths.VARIANTS / "torch")
+    recipe = Recipe(quantizer="none", runtime="torch")
+    manifest.write(folder, variant="torch", recipe=recipe, model_folder=tiny_qwen2, facts={})
+    made.version(tmp_path / "ref", tiny_qwen2, rows)
+    monkeypatch.setenv("TABLED_REASON", "no GPU of compute capability 8.0")
+    with pytest.raises(ResourceError, match="ref cannot answer on this machine: no GPU of compute capability"):
+        run(monkeypatch, tmp_path, "torch", "--against", "ref")
 
 
 def test_files_that_differ_from_the_manifest_are_not_loaded(
