@@ -37,7 +37,7 @@ def create(service: Service) -> ASGIApp:
             await service.cache.close()
 
     application = FastAPI(title="Assay", lifespan=lifespan)
-    limiter = Limiter(key_func=_who)
+    limiter = Limiter(key_func=_by_key if service.keys.checked else _by_address)
     application.state.limiter = limiter
 
     def limited(endpoint: api.Endpoint) -> api.Endpoint:
@@ -151,10 +151,14 @@ def _log(service: Service, scope: Scope, seconds: float) -> None:
     REQUESTS.info("request", extra={"fields": fields})
 
 
-def _who(request: Request) -> str:
-    """Whom a rate limit counts: the key, or the address of one without a key."""
-    key = auth.key_of(request.headers)
-    return auth.key_id(key) if key else request.client.host if request.client else "unknown"
+def _by_key(request: Request) -> str:
+    """Whom a rate limit counts where every request has a known key."""
+    return auth.key_id(auth.key_of(request.headers) or "")
+
+
+def _by_address(request: Request) -> str:
+    """… and where nobody checks keys: a new one for each request would be a new caller."""
+    return request.client.host if request.client else "unknown"
 
 
 async def _told(request: Request, error: Exception) -> Response:

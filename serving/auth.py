@@ -30,12 +30,18 @@ class Keys:
             return
         try:
             lines = path.read_text().splitlines()
-        except OSError as error:
-            raise ConfigError(f"the key file {path} cannot be read: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(f"the key file {path} cannot be read: {why}") from None
         keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         if not keys:
             raise ConfigError(f"the key file {path} holds no key: one a line")
         self._digests = frozenset(files.sha256_bytes(key.encode()) for key in keys)
+
+    @property
+    def checked(self) -> bool:
+        """Whether a key that got past `check` is a known one."""
+        return self._digests is not None
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raise ApiError 401 unless the request's key is known."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+import limits
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from core.errors import ConfigError, wrong_fields
 
@@ -42,11 +43,19 @@ class Settings(BaseModel):
     request_timeout_s: float = Field(default=120.0, gt=0, description="from arrival to the last token")
     drain_timeout_s: float = Field(default=60.0, gt=0, description="after SIGTERM, for what runs to finish")
     linger_s: float = Field(default=0.5, ge=0, description="answer 503 so long after the last request, then close")
-    rate_limit: str | None = Field(default=None, description="by key or address, in slowapi's words: 100/minute")
+    rate_limit: str | None = Field(default=None, description="by known key, or by address: 100/minute")
     api_keys_file: Path | None = Field(default=None, description="bearer keys, one a line; none: no authentication")
     redis_url: SecretStr | None = Field(default=None, description="cache of deterministic answers; none: no cache")
     cache_ttl_s: int = Field(default=3600, ge=1)
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _in_slowapis_words(cls, value: str | None) -> str | None:
+        """slowapi only logs what it cannot read, and then limits nothing."""
+        if value is not None:
+            limits.parse_many(value)
+        return value
 
 
 def make(arguments: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

@@ -14,7 +14,10 @@ import httpx
 import openai
 import pytest
 
+from core.errors import ConfigError
 from models.runtimes import echo
+from serving import settings
+from serving.auth import Keys
 from tests.serving.running import Server, server
 
 LONG = "a very long question " * 8
@@ -77,7 +80,9 @@ def test_a_body_that_is_too_long_is_refused(echoing: Server) -> None:
 
 
 def test_the_rate_limit_counts_by_key(echo_version: Path, tmp_path: Path) -> None:
-    with server(echo_version, tmp_path / "log", "--rate-limit", "3/minute") as running:
+    keys = tmp_path / "keys"
+    keys.write_text("first\nsecond\n")
+    with server(echo_version, tmp_path / "log", "--rate-limit", "3/minute", ASSAY_API_KEYS_FILE=str(keys)) as running:
         codes = {
             key: [
                 httpx.post(f"{running.url}/predict", json={"text": "hi"}, headers={"Authorization": f"Bearer {key}"})
@@ -90,6 +95,25 @@ def test_the_rate_limit_counts_by_key(echo_version: Path, tmp_path: Path) -> Non
             assert 0 < int(responses[-1].headers["retry-after"]) <= 60
             assert responses[-1].headers["x-assay-slot"] == "blue"
         assert httpx.get(f"{running.url}/health/ready").status_code == 200
+
+
+def test_an_invented_key_is_no_way_round_the_rate_limit(echo_version: Path, tmp_path: Path) -> None:
+    with server(echo_version, tmp_path / "log", ASSAY_RATE_LIMIT="3/minute") as running:
+        found = [
+            httpx.post(f"{running.url}/predict", json={"text": "hi"}, headers={"Authorization": f"Bearer {key}"})
+            for key in "abcd"
+        ]
+        assert [response.status_code for response in found] == [200, 200, 200, 429]
+
+
+def test_what_cannot_be_read_is_no_limit_and_no_key_but_an_error(echo_version: Path, tmp_path: Path) -> None:
+    own = {"folder": echo_version, "slot": "blue", "port": 0}
+    with pytest.raises(ConfigError, match="rate_limit"):
+        settings.make(own, {"ASSAY_RATE_LIMIT": "100 a minute"})
+    keys = tmp_path / "keys"
+    keys.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        Keys(keys)
 
 
 def test_only_known_keys_may_ask(echo_version: Path, tmp_path: Path) -> None:
