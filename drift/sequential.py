@@ -61,7 +61,7 @@ class Design:
 class Look:
     """What is known after `items` items: mean difference, its confidence sequence (level 1 - 2 alpha), the verdict.
 
-    `is_futile`: neither verdict is in reach within the budget. `items_to_settle`: about how many items in all would
+    `is_futile`: neither verdict is likely within the budget. `items_to_settle`: about how many items in all would
     decide if the difference goes on as seen; None when decided, or when it sits on the margin.
     """
 
@@ -138,7 +138,7 @@ class NonInferiority:
         return np.asarray(self.passing.peak >= self.design.target) & ~self.failed()
 
     def is_futile(self) -> Bools:
-        """Neither side in reach: `pass` judged as if truly equal from here on, `fail` as if the loss were a standard
+        """Neither side likely: `pass` judged as if truly equal from here on, `fail` as if the loss were a standard
         error larger than it looks."""
         items = max(self.failing.items, 1)
         loss = self.failing.total / items + np.sqrt(self.failing.discordance / items)

@@ -128,7 +128,8 @@ def reason(plan: Plan, look: Look) -> str:
     settle = (
         f"about {look.items_to_settle:,} items would settle it" if look.items_to_settle else "it sits on the margin"
     )
-    end = "stopped early, no verdict is in reach of the budget" if look.is_futile else "the budget is spent"
+    early = look.is_futile and look.items < plan.budget
+    end = "stopped early, a verdict within the budget is unlikely" if early else "the budget is spent"
     return f"{seen}, which holds {margin}; {end}, {settle}"
 
 

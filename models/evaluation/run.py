@@ -58,7 +58,7 @@ def compare(
 
 def _tell(plan: Plan, look: Look, done: Sequence[Pair]) -> None:
     flips = [one.variant_right - one.reference_right for one in done]
-    state = "no verdict in reach of the budget" if look.is_futile else look.verdict
+    state = "a verdict within the budget is unlikely" if look.is_futile else look.verdict
     say(
         f"evaluate: {plan.name}: {look.items:,} items, {flips.count(-1)} lost, {flips.count(1)} gained: "
         f"{100 * look.delta:+.2f} points ({100 * look.low:+.2f} to {100 * look.high:+.2f}, "

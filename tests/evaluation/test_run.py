@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,8 +9,9 @@ import pytest
 from core.params import EvaluateParams
 from core.records import Evaluation
 from data.items import Prepared
+from drift.sequential import Look
 from models import families, tokenizer
-from models.evaluation import pairs, run, systems
+from models.evaluation import pairs, record, run, systems
 from models.evaluation.pairs import Pair
 from models.evaluation.record import Plan
 from tests.evaluation import made
@@ -87,6 +89,15 @@ def test_a_close_call_is_inconclusive_and_says_what_it_takes(
     assert found.items_to_settle is not None
     assert found.items_to_settle > found.items
     assert f"{found.items_to_settle:,} items would settle it" in found.reason
+
+
+def test_an_open_verdict_says_whether_items_were_left() -> None:
+    """Futile at the last look too: then nothing was stopped early."""
+    look = Look(128, 0.0, -0.05, 0.05, "inconclusive", is_futile=True, items_to_settle=900)
+    assert "stopped early, a verdict within the budget is unlikely, about 900 items" in record.reason(plan(), look)
+    spent = record.reason(plan(), replace(look, items=made.BUDGET))
+    assert "the budget is spent" in spent
+    assert "early" not in spent
 
 
 def test_every_answer_is_kept(tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]) -> None:
