@@ -19,7 +19,7 @@ class Recorder:
         return Sample(len(prompts), 1, (0.1, 0.2), 0.2)
 
 
-def testturning_alternates_and_both_sides_get_the_same_prompts() -> None:
+def test_turning_alternates_and_both_sides_get_the_same_prompts() -> None:
     log: list[tuple[str, tuple[int, ...], int]] = []
     sides = cast(list[Side], [Recorder("variant", log), Recorder("baseline", log)])
     samples = interleave(sides, [[0], [1], [2], [3], [4]], 2, 32, rounds=4)
