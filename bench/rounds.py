@@ -24,8 +24,8 @@ def interleave(
     """`rounds` timed requests of `batch` prompts to each side; result[side][round].
 
     The order turns by one side each round, so that no side always works after the same other (with two sides it
-    alternates). Every round takes the next prompts, the first again after the last: where `prompts` are fewer than the
-    rounds take, only a runtime without a prefix cache is measured fairly.
+    alternates). Every round takes the next prompts, the first again after the last: where `prompts` are fewer than
+    the rounds take, only a runtime without a prefix cache is measured fairly.
     """
     taken = cycle(prompts)
     for _ in range(warmup_rounds):

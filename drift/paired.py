@@ -2,8 +2,8 @@
 
 `gained` counts items that only the variant answers right, `lost` those that only the reference does; the difference
 of accuracy is (gained - lost) / items. The interval, `score_z` and McNemar's p presume that `items` was fixed
-beforehand: after sequential stopping p is descriptive (simulated: below 0.05 for up to 7 % of equal variants), and the
-verdict is drift.sequential's.
+beforehand: after sequential stopping p is descriptive (simulated: below 0.05 for up to 7 % of equal variants), and
+the verdict is drift.sequential's.
 
 Sources: McNemar, Psychometrika 1947; Tango, "Equivalence test and confidence interval for the difference in
 proportions for the paired-sample design", Statistics in Medicine 1998; Newcombe's comparison of intervals, ibid.

@@ -72,7 +72,11 @@ def _accuracy(variants: list[Variant]) -> list[Row]:
         Row("margin", "points", cells(lambda e: f"−{e.margin_points:g}")),
         Row("exact match", "", cells(lambda e: percent(e.accuracy_variant.value if e.accuracy_variant else None))),
         Row("answers lost / gained", "", cells(lambda e: f"{e.flips.lost} / {e.flips.gained}" if e.flips else DASH)),
-        Row("McNemar p, exact", "not adjusted for looks", cells(lambda e: f"{e.flips.mcnemar_p:.2g}" if e.flips else DASH)),
+        Row(
+            "McNemar p, exact",
+            "not adjusted for looks",
+            cells(lambda e: f"{e.flips.mcnemar_p:.2g}" if e.flips else DASH),
+        ),
         Row("items it took", "", cells(lambda e: number(e.items)), notes=budgets),
     ]
 
