@@ -6,8 +6,8 @@ real     the same with two real variants, at a rate that generation bears (needs
 cost     requests directly to a slot and through the gateway, in turn: what the gateway adds
 memory   one slot of a real variant against blue and green together (needs `dvc repro quantize`)
 
-The client, the gateway and the slots share this machine's cores. Writes benchmarks/results/rollout.json; the last
-line is one JSON object.
+The client, the gateway and the slots share this machine's cores. Writes benchmarks/results/rollout.json, which
+keeps the other parts if they are from this machine; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -76,9 +76,14 @@ def main() -> None:
             found[part]["others_cpu_share"] = round(others.share, 2)
             print("\n".join(rows(part, found[part])), flush=True)
     summary = {"machine": machine.describe(params.load().machine.threads).model_dump(), **found}
-    kept = json.loads(given.result.read_text()) if given.result.exists() else {}
-    files.write_text(given.result, json.dumps(kept | summary, indent=2) + "\n")
+    before = json.loads(given.result.read_text()) if given.result.exists() else {}
+    files.write_text(given.result, json.dumps(merged(before, summary), indent=2) + "\n")
     print(json.dumps(found))
+
+
+def merged(before: Figures, now: Figures) -> Figures:
+    """`now` over the parts of `before`, which stay only where machine and versions are the same."""
+    return before | now if before.get("machine") == now["machine"] else now
 
 
 def loss(state: Path, versions: Sequence[Version], plan: Plan, requests: int) -> Figures:
