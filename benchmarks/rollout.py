@@ -75,10 +75,15 @@ def main() -> None:
                     found[part] = memory(folder, given.variant)
             found[part]["others_cpu_share"] = round(others.share, 2)
             print("\n".join(rows(part, found[part])), flush=True)
-    summary = {"machine": machine.describe(params.load().machine.threads).model_dump(), **found}
-    before = json.loads(given.result.read_text()) if given.result.exists() else {}
-    files.write_text(given.result, json.dumps(merged(before, summary), indent=2) + "\n")
+            _keep(given.result, {part: found[part]})
     print(json.dumps(found))
+
+
+def _keep(result: Path, part: Figures) -> None:
+    """Into the file as soon as it is measured: a later part that fails takes none with it."""
+    now = {"machine": machine.describe(params.load().machine.threads).model_dump(), **part}
+    before = json.loads(result.read_text()) if result.exists() else {}
+    files.write_text(result, json.dumps(merged(before, now), indent=2) + "\n")
 
 
 def merged(before: Figures, now: Figures) -> Figures:
