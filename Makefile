@@ -1,6 +1,7 @@
 # The newcomer's commands. `make repro` runs the main job, `make test` the tests; both set up .venv first.
 PYTHON ?= python3
 VENV   := .venv
+VENV_GPU := $(VENV)-gpu
 BIN    := $(VENV)/bin
 UV_VERSION := 0.13.9
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -24,10 +25,10 @@ $(VENV)/.ready: requirements.lock
 	touch $@
 
 # vLLM and onnxruntime's CUDA build pin other versions than this project: see core/interpreter.py.
-setup-gpu: setup $(VENV)-gpu/.ready  ## create .venv-gpu from requirements-gpu.lock, on a machine with an NVIDIA GPU
-$(VENV)-gpu/.ready: requirements-gpu.lock
-	$(PYTHON) -m venv $(VENV)-gpu
-	$(BIN)/uv pip install --python $(VENV)-gpu/bin/python --no-deps --require-hashes -r requirements-gpu.lock
+setup-gpu: setup $(VENV_GPU)/.ready  ## create .venv-gpu from requirements-gpu.lock, on a machine with an NVIDIA GPU
+$(VENV_GPU)/.ready: requirements-gpu.lock
+	$(PYTHON) -m venv $(VENV_GPU)
+	$(BIN)/uv pip install --python $(VENV_GPU)/bin/python --no-deps --require-hashes -r requirements-gpu.lock
 	touch $@
 
 lock:  ## resolve pyproject.toml again into requirements.lock
@@ -56,7 +57,7 @@ test-gpu: setup  ## engines held to the contract of every runtime, on a GPU that
 	$(BIN)/python -m pytest -m gpu tests/contract/test_tensorrt_on_gpu.py
 
 test-vllm: setup-gpu  ## vLLM held to the contract of every runtime, on an NVIDIA GPU (docs/gpu.md)
-	$(VENV)-gpu/bin/python -m pytest -m gpu tests/contract/test_vllm_on_gpu.py
+	$(VENV_GPU)/bin/python -m pytest -m gpu tests/contract/test_vllm_on_gpu.py
 
 test-slow: setup  ## large models and soak (tens of minutes)
 	$(BIN)/python -m pytest -m slow

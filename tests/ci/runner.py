@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 INSTALLED = ROOT / ".cache" / "gitlab-ci-local"
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.safetensors")
 PROJECT = "group/assay"
+NEEDED = (".gitlab-ci.yml", "ci", "Makefile", "requirements.lock", "requirements-gpu.lock", ".gitignore")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def checkout(folder: Path, *names: str) -> Checkout:
     folder.mkdir(parents=True)
     _git(folder, "init", "--quiet", "--initial-branch", "main")
     _git(folder, "remote", "add", "origin", f"git@gitlab.example.com:{PROJECT}.git")
-    for name in (".gitlab-ci.yml", "ci", "Makefile", "requirements.lock", ".gitignore", *names):
+    for name in (*NEEDED, *names):
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -89,6 +90,18 @@ def checkout(folder: Path, *names: str) -> Checkout:
     _git(folder, "update-ref", "refs/remotes/origin/main", "HEAD")  # from which the default branch is read
     _git(folder, "symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main")
     return found
+
+
+def environments(production: Path) -> tuple[Path, Path]:
+    """What `make setup` and `make setup-gpu` would put into ci/production's folder; making them takes minutes."""
+    own, gpu = (
+        production / "environments" / sha256_file(ROOT / lock)[:16]
+        for lock in ("requirements.lock", "requirements-gpu.lock")
+    )
+    (gpu / "bin").mkdir(parents=True)
+    (gpu / ".ready").touch()
+    own.symlink_to(ROOT / ".venv")
+    return own, gpu
 
 
 def programs() -> Path:

@@ -24,12 +24,11 @@ import pytest
 import yaml
 
 from bench import place, traffic
-from core.files import sha256_file
 from core.params import Params
 from rollout import approval_subscription
 from rollout.targets import Version, local
 from tests.ci.click import set_alias
-from tests.ci.runner import ROOT, Checkout, checkout
+from tests.ci.runner import Checkout, checkout, environments
 from tests.parts import gitlab as gitlab_part
 from tests.parts import mlflow_server, ports
 from tests.rollout.stage import analysed
@@ -82,9 +81,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         project.write("params.yaml", yaml.safe_dump(settings.model_dump(mode="json")))
         project.commit()
         production = tmp_path / "production"
-        installed = production / "environments" / sha256_file(ROOT / "requirements.lock")[:16]
-        installed.parent.mkdir(parents=True)
-        installed.symlink_to(ROOT / ".venv")  # ci/production makes one for each lock; this one is there already
+        environments(production)
         found = House(project, settings, server, gitlab, production, versions)
         with _relay(found):
             yield found
