@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from core import cli, files, params, paths
+from core.params import Params
 from core.progress import say
 from data import items
+from data.items import Prepared
 from models import calibration, calibration_run, manifest
 
 
@@ -22,11 +26,7 @@ def main() -> None:
     wanted = max(settings.calibrate.prefill_items, settings.calibrate.decode_items)
     if len(rows) < wanted:
         say(f"calibrate: {len(rows)} calibration items, fewer than the {wanted} that params ask for: using all")
-    source = manifest.source_digest(paths.MODEL)
-    key = files.sha256_bytes(
-        json.dumps([source, settings.calibrate.model_dump(), settings.seed, [row.item.id for row in rows]]).encode()
-    )
-    kept = paths.CACHE / "calibration" / f"{key}.safetensors"
+    kept = _kept(manifest.source_digest(paths.MODEL), rows, settings)
     tensors = calibration_run.run(
         paths.MODEL, rows, settings.calibrate, settings.machine.threads, settings.seed, kept
     )
@@ -34,6 +34,14 @@ def main() -> None:
         calibration.save(folder / calibration.FILE, tensors)
     sites = calibration.load(paths.CALIBRATION)
     say(f"calibrate: {len(sites)} matmul inputs, {next(iter(sites.values())).rows} rows each")
+
+
+def _kept(source_sha256: str, rows: Sequence[Prepared], settings: Params) -> Path:
+    """Where a killed run left its state: one file for each model, settings and tokens. An item's id is not enough,
+    because a file of questions that was edited keeps its line numbers."""
+    tokens = [[row.prompt_ids, row.target_ids] for row in rows]
+    key = json.dumps([source_sha256, settings.calibrate.model_dump(), settings.seed, tokens])
+    return paths.CACHE / "calibration" / f"{files.sha256_bytes(key.encode())}.safetensors"
 
 
 if __name__ == "__main__":
