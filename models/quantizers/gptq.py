@@ -23,8 +23,9 @@ class Options(CalibratedOptions):
     bits: Literal[4, 8]
     group_size: Literal[32, 64, 128] | None = Field(default=None, description="of weights; null: one scale a channel")
     activations: Literal["none", "static"] = Field(default="none", description="static: one int8 scale a layer")
-    dynamic: list[str] = Field(
-        default=[], description="names of layers whose int8 activations get a scale for each token at run time"
+    # Not q, k, v, gate or up: vLLM makes one layer of them, and looks its scheme up by that layer's name.
+    dynamic: list[Literal["o_proj", "down_proj"]] = Field(
+        default=[], description="layers whose int8 activations get a scale for each token at run time"
     )
     smooth_alpha: float = Field(default=0.0, ge=0, le=1, description="0 turns SmoothQuant off")
     algorithm: Literal["gptq", "nearest"] = Field(default="gptq", description="nearest: minutes less, and less exact")

@@ -94,6 +94,8 @@ def test_a_group_that_does_not_divide_a_layer_is_refused_by_name(workshop: Conte
     [
         ({"bits": 4, "activations": "static"}, "static activations go with bits: 8"),
         ({"bits": 8, "smooth_alpha": 0.5}, "needs activations: static"),
+        ({"bits": 8, "activations": "static", "dynamic": ["down"]}, "'o_proj' or 'down_proj'"),
+        ({"bits": 8, "activations": "static", "dynamic": ["q_proj"]}, "'o_proj' or 'down_proj'"),
         ({"bits": 8, "engine": {"max_seqs": 4}}, "Extra inputs"),
         ({"bits": 8, "engine": {"gpu_memory_utilization": 1.5}}, "less than 1"),
     ],
