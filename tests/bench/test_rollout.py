@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import rollout
 from benchmarks.rollout import merged
+from core import paths
 from core.errors import DataError
 
 
@@ -22,7 +23,7 @@ def test_a_part_measured_elsewhere_does_not_pass_for_one_of_this_machine() -> No
 def test_a_part_that_fails_takes_no_earlier_one_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = tmp_path / "rollout.json"
     monkeypatch.setattr(rollout, "cost", lambda folder, rounds: {"rounds": rounds})
-    monkeypatch.setattr(rollout.paths, "VARIANTS", tmp_path / "none")
+    monkeypatch.setattr(paths, "VARIANTS", tmp_path / "none")
     monkeypatch.setattr("sys.argv", ["rollout", "cost", "memory", "--rounds", "3", "--result", str(result)])
     with pytest.raises(DataError, match="fp32 not found"):
         rollout.main()
