@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -71,7 +70,7 @@ class Carrier(threading.Thread):
                 inbox.record, inbox.registry, self._pipelines, inbox.environment, inbox.model_name, inbox.who,
                 source="relay", sleep=self._ending.wait,
             )  # fmt: skip
-        except (AssayError, sqlite3.Error) as error:
+        except AssayError as error:
             LOG.error("left to reconcile: %s", error)
             return
         if found is not None:

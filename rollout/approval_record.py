@@ -32,7 +32,8 @@ class ApprovalRecord(RolloutRecord):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._connection.executescript(SCHEMA)
+        with self._read() as connection:
+            connection.executescript(SCHEMA)
 
     def newest_approval(self, environment: str, model_name: str) -> Approval | None:
         """The last one, whatever became of it."""

@@ -74,16 +74,20 @@ class Intended:
 
 
 class RolloutRecord:
-    """The open database. Every method is one transaction; for several processes and threads, not across a fork."""
+    """The open database. Every method is one transaction; for several processes and threads, not across a fork.
+
+    Each raises RolloutError when the database cannot be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._turn = threading.RLock()
-        self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.executescript(chain.SCHEMA + SCHEMA)
+        with self._told():
+            self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection.executescript(chain.SCHEMA + SCHEMA)
 
     def close_file(self) -> None:
         """Let go of the database."""
@@ -277,8 +281,16 @@ class RolloutRecord:
         return Rollout(row[0], row[1], row[2], plan, State(row[4]), row[5], row[6], notes)
 
     @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A full disk, a lock that is held, a file that is none of ours: for a person to mend, not a bug."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise RolloutError(f"the rollout record {self.path} cannot be used: {error}") from error
+
+    @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        with self._turn:
+        with self._turn, self._told():
             yield self._connection
 
     @contextmanager

@@ -145,3 +145,23 @@ def test_many_writers_make_one_chain(record: RolloutRecord) -> None:
     assert record.verify_chain()[0] == 9
     assert len(record.history("assay", 2)) == 9
     assert record.history("assay", 1) == []
+
+
+def test_a_record_that_cannot_be_used_is_told_by_name(
+    record: RolloutRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = tmp_path / "foreign.db"
+    foreign.write_text("a log file, say, and no database")
+    with pytest.raises(RolloutError, match=r"foreign\.db cannot be used: file is not a database"):
+        RolloutRecord(foreign)
+    monkeypatch.setattr("rollout.record.BUSY_S", 0.05)
+    waiting = RolloutRecord(record.path)
+    holder = sqlite3.connect(record.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RolloutError, match=r"rollout\.db cannot be used: database is locked"):
+        _begin(waiting)
+    holder.rollback()
+    assert _begin(waiting).state is State.PENDING
+    waiting.close_file()
+    with pytest.raises(RolloutError, match="cannot be used"):
+        waiting.latest("production")
