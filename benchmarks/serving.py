@@ -42,12 +42,14 @@ def main() -> None:
     arguments = parser.parse_args()
     threads = params.load().machine.threads
     prompts = [list(prepared.prompt_ids) for prepared in items.load(paths.DATA, "benchmark")][:CONCURRENT]
+    if len(prompts) < CONCURRENT:
+        raise DataError(f"{CONCURRENT} clients need as many prompts, there are {len(prompts)}: data.benchmark_items")
+    for variant in arguments.variants:  # before any is measured: that takes minutes
+        if not (paths.VARIANTS / variant).is_dir():
+            raise DataError(f"{paths.VARIANTS / variant} not found: run `dvc repro quantize` first")
     found = {}
     for variant in arguments.variants:
-        folder = paths.VARIANTS / variant
-        if not folder.is_dir():
-            raise DataError(f"{folder} not found: run `dvc repro quantize` first")
-        found[variant] = compare(folder, prompts, arguments.output_tokens, arguments.rounds, threads)
+        found[variant] = compare(paths.VARIANTS / variant, prompts, arguments.output_tokens, arguments.rounds, threads)
         print(row(variant, found[variant]), flush=True)
     summary = {
         "command": f"python -m benchmarks.serving --rounds {arguments.rounds} {' '.join(arguments.variants)}",
