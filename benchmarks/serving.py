@@ -49,7 +49,9 @@ def main() -> None:
             raise DataError(f"{paths.VARIANTS / variant} not found: run `dvc repro quantize` first")
     found = {}
     for variant in arguments.variants:
-        found[variant] = compare(paths.VARIANTS / variant, prompts, arguments.output_tokens, arguments.rounds, threads)
+        found[variant] = compare(
+            paths.VARIANTS / variant, prompts, arguments.output_tokens, arguments.rounds, threads
+        )
         print(row(variant, found[variant]), flush=True)
     summary = {
         "command": f"python -m benchmarks.serving --rounds {arguments.rounds} {' '.join(arguments.variants)}",
