@@ -16,6 +16,7 @@ from types import FrameType
 
 import uvicorn
 
+from core.errors import ResourceError
 from serving import app
 from serving.logs import SERVER
 from serving.service import Service
@@ -93,10 +94,12 @@ class Server(uvicorn.Server):
 
 
 def run(service: Service) -> int:
-    """Serve until a signal; returns the exit code."""
-    server = Server(service)
+    """Serve until a signal; returns the exit code. Raises ResourceError when the port cannot be had."""
+    server, settings = Server(service), service.settings
     try:
         server.run()
+    except SystemExit:  # uvicorn has logged why; its exit code is one of ours with another meaning
+        raise ResourceError(f"nothing can listen on {settings.host}:{settings.port}: see the line before") from None
     finally:
         service.scheduler.stop()
     SERVER.info("stopped", extra={"fields": {"lost": server.lost}})

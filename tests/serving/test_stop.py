@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -99,3 +100,16 @@ def _until_draining(running: Server) -> None:
     while httpx.get(f"{running.url}/health/ready").status_code == 200:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
+
+
+def test_a_port_that_is_taken_is_told_in_the_last_line(echo_version: Path) -> None:
+    """It is what the local target shows of a slot that ended by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "pipelines.serve", "--folder", str(echo_version), "--slot", "blue"]
+        ended = subprocess.run([*command, "--port", str(port)], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr.strip()) == (
+        1,
+        f"error: nothing can listen on 127.0.0.1:{port}: see the line before",
+    )
+    assert "address already in use" in ended.stdout
