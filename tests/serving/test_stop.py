@@ -107,7 +107,9 @@ def test_a_port_that_is_taken_is_told_in_the_last_line(echo_version: Path) -> No
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "pipelines.serve", "--folder", str(echo_version), "--slot", "blue"]
-        ended = subprocess.run([*command, "--port", str(port)], capture_output=True, text=True, check=False, timeout=60)
+        ended = subprocess.run(
+            [*command, "--port", str(port)], capture_output=True, text=True, check=False, timeout=60
+        )
     assert (ended.returncode, ended.stderr.strip()) == (
         1,
         f"error: nothing can listen on 127.0.0.1:{port}: see the line before",
