@@ -46,7 +46,7 @@ class TargetRow:
     measured: str
     rounds: str  # the lowest and the highest
     by: str
-    met: bool
+    met: bool | None  # None: not measured
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,9 @@ def _speed(run: GpuRun, requests: Sequence[int]) -> list[SpeedRow]:
 
 def _target(one: GpuTarget) -> TargetRow:
     rounds = f"{one.low:.2f} to {one.high:.2f}" if one.low is not None and one.high is not None else DASH
-    return TargetRow(one.what, f"≥ {one.at_least:g}", number(one.value, 2), rounds, one.by, one.met)
+    return TargetRow(
+        one.what, f"≥ {one.at_least:g}", number(one.value, 2), rounds, one.by, None if one.value is None else one.met
+    )
 
 
 def _profile(side: GpuSide) -> ProfileRow:

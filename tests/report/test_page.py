@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core import params, paths
-from core.records import DataCheck, DataChecks, Decision
+from core.records import DataCheck, DataChecks, Decision, GpuRun
 from drift.sequential import Look
 from models import manifest
 from models.evaluation import record
@@ -193,6 +193,17 @@ def test_figures_of_another_run_on_a_gpu_are_not_said_to_be_from_this_machine(ro
     shutil.copytree(project.ROOT / gpu.RESULTS, gpu.RESULTS)
     report.main()
     assert "GPUs: every figure but those of the section &#34;On a GPU&#34; is from AMD" in page.INDEX.read_text()
+
+
+def test_what_was_not_measured_on_a_gpu_is_not_called_short(root: Path) -> None:
+    run = GpuRun.read(project.ROOT / gpu.RESULTS / "gpu-h200.json")
+    first, second, *_ = run.targets
+    open_ = second.model_copy(update={"value": None, "low": None, "high": None, "by": ""})
+    run.model_copy(update={"targets": [first, open_]}).save(gpu.RESULTS / "gpu-x.json")
+    report.main()
+    html = page.INDEX.read_text()
+    asked = html[html.index('aria-label="What was asked for"') : html.index('aria-label="Profiles"')]
+    assert [asked.count(f">{word}<") for word in ("met", "short", "not measured")] == [0, 1, 1]
 
 
 def test_no_two_variants_are_drawn_alike() -> None:
