@@ -28,8 +28,8 @@ from benchmarks import gpu_card, gpu_model, gpu_rounds
 from benchmarks.gpu_figures import merged, row
 from benchmarks.gpu_rounds import Seen
 from benchmarks.gpu_sides import SIDES, loaded
-from core import cli, files, interpreter
-from core.errors import ResourceError
+from core import cli, files, interpreter, progress
+from core.errors import AssayError, ResourceError
 from core.records import GpuProfile, GpuRun, GpuSide, GpuTarget
 
 REQUESTS = (1, 8, 32, 64, 128)
@@ -113,7 +113,13 @@ def _profile(run: GpuRun, names: list[str], threads: int) -> GpuRun:
         with loaded(names, threads, Path(place)) as found:
             for name, side in found.items():
                 if isinstance(side, Side):
-                    side.generate(gpu_model.prompts(1, gpu_rounds.PROMPT_TOKENS, seed=0), gpu_rounds.OUTPUT_TOKENS)
+                    try:
+                        side.generate(
+                            gpu_model.prompts(1, gpu_rounds.PROMPT_TOKENS, seed=0), gpu_rounds.OUTPUT_TOKENS
+                        )
+                    except AssayError as error:  # the others' profiles stand
+                        progress.say(f"{name}: no profile: {error}")
+                        continue
                     side.finish()
                     written = Path(place) / f"{name}.json"
                     if written.exists():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from benchmarks import gpu, gpu_card, gpu_drift, gpu_model, gpu_rounds, gpu_side
 from benchmarks.gpu_figures import merged, row, targets
 from core import params
 from core.errors import DataError, ResourceError, RuntimeFault
-from core.records import GpuDrift, GpuRow, GpuRun, GpuSide
+from core.records import GpuDrift, GpuProfile, GpuRow, GpuRun, GpuSide
 from models.runtimes import _vllm_settings
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results"
@@ -174,6 +176,27 @@ def test_a_side_that_fails_keeps_its_figures_and_the_others_go_on(
     assert told in run.sides[0].notes[0]
     assert run.sides[0].gpu_memory_mib == 7.0
     assert told[:20] in gpu.table(run)
+
+
+def test_a_side_that_fails_takes_no_others_profile_with_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Profiled(FakeSide):
+        def finish(self) -> None:
+            profile.save(places[0] / f"{self.spec.name}.json")
+
+    @contextmanager
+    def loaded(names: list[str], threads: int, profiles: Path) -> Iterator[dict[str, FakeSide]]:
+        places.append(profiles)
+        yield {"vllm-bf16": Profiled("vllm-bf16", 0, OutOfMemory("cuda")), "vllm-fp8": Profiled("vllm-fp8", 99)}
+
+    places: list[Path] = []
+    profile = GpuProfile(tokens=32, wall_ms=9.0, gpu_busy_ms=5.0, kernels_launched=7, kernels=[])
+    monkeypatch.setattr(gpu, "Side", FakeSide)
+    monkeypatch.setattr(gpu, "loaded", loaded)
+    run = gpu._profile(_run(("vllm-bf16", 1, 1.0), ("vllm-fp8", 1, 1.0)), ["vllm-bf16", "vllm-fp8"], 1)
+    assert [side.profile for side in run.sides] == [None, profile]
+    assert "vllm-bf16: no profile: cuda" in capsys.readouterr().err
 
 
 def test_sides_answer_the_same_fresh_prompts_in_turn() -> None:
