@@ -5,6 +5,7 @@
     python -m pipelines.reconcile --json     one JSON object a line
 
 - the local gateway died while the live slot runs: started again, with the route that it had;
+- the live slot's process died, and no rollout is under way: started again, with the version that it had;
 - `champion` was moved by hand: told and recorded, never moved back;
 - a rollout whose controller died: carried on here, as `promote --resume` would, up to a person's approval;
 - an approval that no webhook brought (or GitLab did not take): its pipeline is triggered, once.
@@ -30,6 +31,7 @@ from rollout.desk import Desk, arguments, open_desk
 from rollout.record import Rollout
 from rollout.registry import CHAMPION
 from rollout.states import State, deadlines_s
+from rollout.targets import Version
 from rollout.targets.local import LocalTarget
 
 QUIET_S = 30.0  # a rollout is only taken over when its record was silent for so long: its controller may just begin
@@ -39,7 +41,7 @@ QUIET_S = 30.0  # a rollout is only taken over when its record was silent for so
 class Finding:
     """One thing that was looked at. `problem`: a person should look."""
 
-    subject: str  # gateway, champion, rollout, approval
+    subject: str  # gateway, slot, champion, rollout, approval
     what: str
     problem: bool = False
     pipeline_url: str | None = None
@@ -61,6 +63,7 @@ def main(
     problems = 0
     for subject, look in (
         ("gateway", lambda: _gateway(desk, options.dry)),
+        ("slot", lambda: _slot(desk, options.dry)),
         ("champion", lambda: _champion(desk, options.dry)),
         ("rollout", lambda: _rollout(desk, options.dry)),
         ("approval", lambda: _approval(desk, record, pipelines, options.dry)),
@@ -94,6 +97,28 @@ def _gateway(desk: Desk, dry: bool) -> Iterator[Finding]:
             yield Finding("gateway", f"had ended; started again, {seen.live} is live (generation {seen.generation})")
     for problem in seen.problems:
         yield Finding("gateway", problem, problem=True)
+
+
+def _slot(desk: Desk, dry: bool) -> Iterator[Finding]:
+    """The live one. No rollout could mend it: there would be nothing to compare with, so it would be inconclusive."""
+    seen, target = desk.target.observe(), desk.target
+    if seen.live is None or seen.slots[seen.live].ready or desk.record.unfinished(desk.environment) is not None:
+        return
+    digest = target.slots[seen.live].fallen() if isinstance(target, LocalTarget) else None
+    if digest is None:
+        yield Finding("slot", f"{seen.live} is live, but not ready: users get no answers", problem=True)
+        return
+    known = desk.registry.by_digest(digest)
+    if known is None:
+        yield Finding("slot", f"{seen.live} is live and ended; no version has manifest {digest[:12]}", problem=True)
+        return
+    name = f"{seen.live} is live and ended by itself"
+    if dry:
+        yield Finding("slot", f"{name}: version {known.number} would be started again", problem=True)
+        return
+    folder = desk.registry.folder(known)
+    target.start(seen.live, Version(desk.settings.model.name, known.number, digest, folder))
+    yield Finding("slot", f"{name}; version {known.number} was started again, look why it ended", problem=True)
 
 
 def _champion(desk: Desk, dry: bool) -> Iterator[Finding]:

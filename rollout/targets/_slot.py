@@ -117,6 +117,11 @@ class SlotProcess:
         except httpx.HTTPError as error:
             raise TargetError(f"{self.slot} does not answer at {self.url}/metrics: {error}") from error
 
+    def fallen(self) -> str | None:
+        """The digest that it served until it ended, though nobody asked it to; None for any other slot."""
+        notes = self.notes
+        return notes.digest if notes and notes.stopping is None and self.find() is None else None
+
     def problem(self, state: SlotState) -> str | None:
         """What a person should know about it."""
         notes = self.notes

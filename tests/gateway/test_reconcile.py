@@ -1,4 +1,4 @@
-"""A gateway that died is started again with its route; one that was ended on purpose is not."""
+"""A gateway or a live slot that died is started again as it was; what was ended on purpose is not."""
 
 from __future__ import annotations
 
@@ -48,7 +48,25 @@ def test_envoy_killed_under_a_live_slot(tmp_path: Path, versions: tuple[Version,
         assert found["what"] == f"had ended; started again, blue is live (generation {generation})"
         answer = httpx.get(f"{target.gateway.url}/v1/models", trust_env=False)
         assert answer.headers["x-assay-manifest"] == versions[0].digest
+        _killed_slot(run, settings, target, versions[0])
         _ended_on_purpose(run, settings, target)
+
+
+def _killed_slot(run: Callable[..., Any], settings: Any, target: local.LocalTarget, version: Version) -> None:
+    slot = target.slots["blue"].find()
+    assert slot is not None
+    slot.signal(signal.SIGKILL)
+    assert slot.wait(5)
+    code, said = run("--dry")
+    assert (code, said[-1]["what"]) == (1, "blue is live and ended by itself: version 1 would be started again")
+    assert target.slots["blue"].find() is None
+    code, said = run()
+    assert (code, said[-1]["subject"]) == (1, "slot")
+    assert "version 1 was started again" in said[-1]["what"]
+    local.wait_ready(target, "blue", version.digest, settings.rollout.timeouts.ready_s)
+    answer = httpx.get(f"{target.gateway.url}/v1/models", trust_env=False)
+    assert (answer.status_code, answer.headers["x-assay-manifest"]) == (200, version.digest)
+    assert run() == (0, [])
 
 
 def _ended_on_purpose(run: Callable[[], Any], settings: Any, target: local.LocalTarget) -> None:
