@@ -76,8 +76,9 @@ def log_softmax(logits: NDArray[Any]) -> Floats:
 def summarize(scores: Sequence[TokenScores], seed: int) -> TeacherForced | None:
     """Estimates over all tokens with 95 % intervals by item; None with fewer than two items: no spread to see.
 
-    Mean KL and perplexity ratio: percentile bootstrap over items. Agreement: Wilson at the effective sample size that
-    the spread between items leaves, so that full agreement still has a width.
+    Mean KL and perplexity ratio: percentile bootstrap over items; it covers less than it says where a handful of
+    tokens carry the mean (84 % of simulated data sets of 256 items in which 1 token of 3,000 differs). Agreement:
+    Wilson at the effective sample size that the spread between items leaves, so that full agreement has a width.
     """
     items = [item for item in scores if len(item.kl)]
     if len(items) < 2:
