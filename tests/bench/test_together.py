@@ -19,7 +19,7 @@ def test_ratios_between_sides_come_from_one_run() -> None:
     found = run("plain", "half")
     assert {(row.name, row.batch) for row in found.rows} == {(n, b) for n in ("plain", "half") for b in (1, 2)}
     assert found.row("half", 2).times["half"].median == 1.0
-    assert 1.5 < found.row("plain", 1).times["half"].median < 12
+    assert found.row("plain", 1).times["half"].median > 1.5  # ten times by its sleeps; more on a busy machine
     text = together.table(found)
     assert len({len(line) for line in text.splitlines()[:5]}) == 1  # columns align
     assert "gpu: not measured here: no GPU" in text
