@@ -38,6 +38,7 @@ class Answer:
     finish: str = ""
     completion_tokens: int = 0
     cached: bool = False
+    gone: bool = False  # the client left
     fresh: bool = False  # `Cache-Control: no-cache`: a rollout's questions must reach the engine
 
     async def pieces(self) -> AsyncIterator[Piece]:
@@ -59,11 +60,14 @@ class Answer:
             await self.service.cache.put(key, whole | {"completion_tokens": self.completion_tokens})
 
     def leave(self) -> None:
-        """The client is gone: free the place."""
+        """The client is gone: free the place, or take none."""
+        self.gone = True
         if self.ticket:
             self.service.scheduler.cancel(self.ticket)
 
     async def _generate(self) -> AsyncIterator[Piece]:
+        if self.gone:  # while the cache was asked
+            raise ClientGone
         by_token = self.streams or bool(self.stop)
         ticket = self.ticket = Ticket(self.prompt, self.max_tokens, self.sampling, by_token)
         scheduler = self.service.scheduler

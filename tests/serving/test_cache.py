@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from models.runtimes import echo
 from serving.cache import Cache
 from tests.parts import redis
 from tests.serving.running import Server, server
+from tests.serving.test_limits import open_request
 
 TEXT = "what is 12 + 34"
 
@@ -70,6 +73,18 @@ async def test_more_requests_at_once_than_connections_find_it(store: tuple[str, 
     found = await asyncio.gather(*(kept.get("key") for _ in range(100)))
     await kept.close()
     assert [result for result, _ in found] == ["hit"] * 100
+
+
+def test_a_client_that_leaves_while_the_cache_is_asked_takes_no_place(slow_version: Path, tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        server(slow_version, tmp_path / "log", REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0") as running,
+    ):
+        open_request(running, "/predict", text=TEXT * 20).close()
+        while not running.requests_logged():
+            time.sleep(0.02)
+        assert [line["status"] for line in running.requests_logged()] == [499]
+        assert steps(running) == 0
 
 
 def test_no_part_of_a_password_is_told() -> None:
