@@ -58,7 +58,10 @@ def refusal(memory: EngineMemory) -> str | None:
         "reserve": memory.reserve_mib,
     }
     told = " + ".join(f"{size:,.0f} ({name})" for name, size in parts.items() if size is not None)
+    advice = "lower compile.batches, compile.context_tokens or compile.prefill_tokens"
+    if memory.weights_mib + memory.reserve_mib >= memory.target_mib:
+        advice = "the weights alone are too large, take this target out of compile.targets or the recipe out of "
+        advice += "compile.recipes"
     return (
-        f"does not fit: {told} = {memory.total_mib:,.0f} MiB, the target has {memory.target_mib:,.0f} MiB: lower "
-        "compile.batches, compile.context_tokens or compile.prefill_tokens"
+        f"does not fit: {told} = {memory.total_mib:,.0f} MiB, the target has {memory.target_mib:,.0f} MiB: {advice}"
     )

@@ -137,6 +137,9 @@ def test_the_sum_counts_the_cache_twice_and_every_position_of_the_logits(tiny_qw
     assert "of batch 16 x 64 tokens" in why
     assert "30 (activations) + 100 (reserve) = 18" in why
     assert "the target has 180 MiB: lower compile.batches" in why
+    hopeless = memory.refusal(found.model_copy(update={"target_mib": 140}))
+    assert hopeless is not None, "no batch is small enough for weights of 50 MiB beside a reserve of 100"
+    assert "the target has 140 MiB: the weights alone are too large" in hopeless
 
 
 # ── timing cache ──────────────────────────────────────────────────────────────────────────────────────────────────
