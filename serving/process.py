@@ -101,6 +101,7 @@ def run(service: Service) -> int:
     except SystemExit:  # uvicorn has logged why; its exit code is one of ours with another meaning
         raise ResourceError(f"nothing can listen on {settings.host}:{settings.port}: see the line before") from None
     finally:
-        service.scheduler.stop()
+        if not service.scheduler.stop():
+            SERVER.error("the engine hangs in a step: ending without it")
     SERVER.info("stopped", extra={"fields": {"lost": server.lost}})
     return 1 if server.lost or not server.started else 0

@@ -18,6 +18,8 @@ from typing import Literal
 from core.errors import RuntimeFault
 from models.runtimes import Engine, Event, Sampling
 
+STOP_S = 5.0  # a step that takes longer is left to the end of the process
+
 Finish = Literal["stop", "length", "error", "cancelled", "timeout"]
 
 
@@ -117,12 +119,16 @@ class Scheduler:
             self._cancelled.append(ticket)
             self._changed.notify()
 
-    def stop(self) -> None:
-        """End the thread after its present step and free the model."""
+    def stop(self, wait_s: float = STOP_S) -> bool:
+        """End the thread after its present step and free the model; False when that step does not end in time.
+
+        The process may exit all the same: the thread keeps nobody.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _run(self, make: Callable[[], Engine], loaded: Future[Engine]) -> None:
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from models.runtimes import echo
 from tests.serving.running import Server, server
 
 TEXT = "one two three four five six"
@@ -67,6 +68,18 @@ def test_a_drain_that_takes_too_long_ends_and_says_so(slow_version: Path, tmp_pa
             assert running.process.wait(5) == 1
             assert cut.result().status_code == 500  # told, not left hanging
         assert '"lost":1' in running.log.read_text()
+
+
+def test_an_engine_that_hangs_keeps_no_process(tiny_qwen2: Path, tmp_path: Path) -> None:
+    echo.write(tmp_path / "hung", tiny_qwen2, "hung", echo.Behaviour(step_ms=600_000))
+    with server(tmp_path / "hung", tmp_path / "log", "--drain-timeout-s", "0.3") as running:
+        with ThreadPoolExecutor(1) as pool:
+            cut = pool.submit(running.predict, TEXT)
+            running.wait_for("assay_inflight_requests", 1)
+            running.terminate()
+            assert cut.result().status_code == 500
+        assert running.process.wait(20) == 1
+        assert "the engine hangs in a step" in running.log.read_text()
 
 
 def test_a_tampered_folder_is_refused_by_the_files_name(echo_version: Path, tmp_path: Path) -> None:
