@@ -62,12 +62,17 @@ def _jobs(items: Sequence[Prepared], settings: CalibrateParams) -> Iterator[tupl
 
 
 def _prefill(model: Any, collector: calibration.Collector, batch: Sequence[Prepared], _steps: int) -> None:
-    """Whole sequences, prompt and worked solution, right-padded."""
+    """Whole sequences, prompt and worked solution, right-padded.
+
+    The head's input is taken where it is made. Its output, a number for each word at each token, is of no use here:
+    3 GiB of them, for 16 items of 300 tokens and 152 000 words.
+    """
     sequences = [(*row.prompt_ids, *row.target_ids) for row in batch]
     width = max(map(len, sequences))
     ids = torch.tensor([[*sequence, *[0] * (width - len(sequence))] for sequence in sequences])
     collector.mask = torch.tensor([[True] * len(s) + [False] * (width - len(s)) for s in sequences])
-    model(ids, use_cache=False)
+    hidden = model.model(ids, use_cache=False).last_hidden_state
+    collector.hook("head")(None, (hidden,))
 
 
 def _decode(model: Any, collector: calibration.Collector, batch: Sequence[Prepared], steps: int) -> None:

@@ -99,3 +99,12 @@ def _stop_after(model: Path, kept: Path, batches: int) -> None:
         patch.setattr(calibration_run, "CHECKPOINT_BATCHES", 1)
         with pytest.raises(KeyboardInterrupt):
             calibration_run.run(model, made.items(model, 16), made.CALIBRATE, 2, 0, kept)
+
+
+def test_prefill_records_the_heads_input_without_running_the_head(tiny_qwen2: Path) -> None:
+    model, rows = calibration_run._load(tiny_qwen2), made.items(tiny_qwen2, 4)
+    collector = calibration.Collector(64, torch.Generator(), mask=None)
+    model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("the head ran: its logits are what fills memory"))
+    with torch.inference_mode():
+        calibration_run._prefill(model, collector, rows, 0)
+    assert int(collector.tensors["head/rows"][0]) == sum(len(row.prompt_ids) + len(row.target_ids) for row in rows)
