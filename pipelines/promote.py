@@ -60,11 +60,11 @@ def _new(desk: Desk, options: argparse.Namespace) -> Rollout:
             f"version {number} of {name} is manifest {found.digest[:12]}, but {options.digest[:12]} was approved: "
             "look at the version again before approving it"
         )
-    planned_at = time.time()  # fetching the version's files may take minutes
+    ended = desk.record.ended(desk.environment)  # before planning: fetching the version's files may take minutes
     plan = planning.promote(name, number, registry, desk.target, options.override)
     default = f"alias '{APPROVED}'" if options.version is None else f"version {number} was asked for"
     why = options.override or options.why or default
-    return desk.record.create(desk.environment, plan, desk.who, why, time.time(), planned_at)
+    return desk.record.create(desk.environment, plan, desk.who, why, time.time(), ended)
 
 
 def _unfinished(desk: Desk, options: argparse.Namespace) -> Rollout:

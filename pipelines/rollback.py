@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None, opened: Callable[[argparse.Namespace
         if ended.state is not State.SUCCEEDED:
             return 0 if ended.state in (State.ABORTED, State.ROLLED_BACK) else EXIT_CODES[ended.state]
         # It was too far to be cancelled: now it is champion, and is rolled back like one.
-    planned_at = time.time()
+    before = desk.record.ended(desk.environment)
     plan = planning.rollback(desk.settings.model.name, desk.registry, desk.target)
-    return desk.finish(desk.record.create(desk.environment, plan, desk.who, options.why, time.time(), planned_at))
+    return desk.finish(desk.record.create(desk.environment, plan, desk.who, options.why, time.time(), before))
 
 
 def _end(desk: Desk, rollout: Rollout) -> Rollout:

@@ -94,24 +94,21 @@ class RolloutRecord:
         self._connection.close()
 
     def create(
-        self, environment: str, plan: Plan, who: Who, why: str, now: float, planned_at: float | None = None
+        self, environment: str, plan: Plan, who: Who, why: str, now: float, ended: int | None = None
     ) -> Rollout:
-        """A new rollout in Pending. Raises RolloutError when one is unfinished in this environment, or when one has
-        ended since `planned_at`: what the plan takes for live, and would go back to, may be what was just taken back.
+        """A new rollout in Pending. Raises RolloutError when one is unfinished in this environment, or when one more
+        has ended than the `ended` that were counted before planning: what the plan takes for live, and would go back
+        to, may be what was just taken back.
         """
         rollout = Rollout(
             f"r{now:.0f}-{uuid.uuid4().hex[:8]}", environment, now, plan, State.PENDING, why, now, Notes()
         )
         row = (rollout.id, environment, now, _dump(plan), rollout.state, why, now, rollout.notes.model_dump_json())
         with self._write() as connection:
-            ended = connection.execute(
-                "SELECT id, state FROM rollouts WHERE environment = ? AND finished = 1 AND entered_at >= ?",
-                (environment, planned_at),  # NULL: no row
-            ).fetchone()
-            if ended:
+            if ended is not None and self.ended(environment) != ended:
                 raise RolloutError(
-                    f"rollout {ended[0]} has ended ({ended[1]}) in {environment} while this one was planned, so its "
-                    "plan is out of date: run the command again"
+                    f"a rollout has ended in {environment} while this one was planned, so its plan is out of date: "
+                    "run the command again"
                 )
             try:
                 connection.execute("INSERT INTO rollouts VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)", row)
@@ -126,6 +123,12 @@ class RolloutRecord:
             what = f"{plan.kind} to {plan.slot}"
             chain.append(connection, self._event(rollout, "created", who, what, why, now), _dump(plan))
         return rollout
+
+    def ended(self, environment: str) -> int:
+        """How many rollouts have ended."""
+        with self._read() as connection:
+            count = "SELECT COUNT(*) FROM rollouts WHERE environment = ? AND finished = 1"
+            return int(connection.execute(count, (environment,)).fetchone()[0])
 
     def unfinished(self, environment: str) -> Rollout | None:
         """The rollout under way, or None."""
