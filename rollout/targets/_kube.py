@@ -37,8 +37,7 @@ class Api:
     def __init__(self, namespace: str, timeout_s: float) -> None:
         url, token, verify = _account()
         self.namespace, self.timeout_s = namespace, timeout_s
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=url, headers=headers, verify=verify, timeout=timeout_s)
+        self._http = httpx.Client(base_url=url, auth=_bearer(token), verify=verify, timeout=timeout_s)
 
     def path(self, group: str, kind: str, name: str = "") -> str:
         """Of one object, or of a list without `name`."""
@@ -120,13 +119,13 @@ class Api:
                     yield event
                     if time.monotonic() >= deadline:
                         return
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, OSError, ValueError) as error:
             raise TargetError(f"watching {path}: {error}") from error
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **more)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:
             what = f"no answer in {self.timeout_s:g} s" if isinstance(error, httpx.TimeoutException) else str(error)
             raise TargetError(f"Kubernetes API, {method} {path}: {what}") from error
 
@@ -150,8 +149,20 @@ def at(found: Object) -> Object:
     return {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}}
 
 
-def _account() -> tuple[str, str | None, ssl.SSLContext | bool]:
-    """Address, token and how to check the server's certificate."""
+def _bearer(token: Callable[[], str | None]) -> Callable[[httpx.Request], httpx.Request]:
+    """Puts what `token` gives into each request."""
+
+    def sign(request: httpx.Request) -> httpx.Request:
+        if found := token():
+            request.headers["Authorization"] = f"Bearer {found}"
+        return request
+
+    return sign
+
+
+def _account() -> tuple[str, Callable[[], str | None], ssl.SSLContext | bool]:
+    """Address, token and how to check the server's certificate. A file is read for each request: the kubelet replaces
+    a pod's token before it expires, after an hour, and a rollout may wait as long for a person."""
     url, authority = os.environ.get("ASSAY_KUBE_URL"), os.environ.get("ASSAY_KUBE_CA")
     token, token_file = os.environ.get("ASSAY_KUBE_TOKEN"), os.environ.get("ASSAY_KUBE_TOKEN_FILE")
     if not url and (host := os.environ.get("KUBERNETES_SERVICE_HOST")):
@@ -159,8 +170,12 @@ def _account() -> tuple[str, str | None, ssl.SSLContext | bool]:
         authority, token_file = authority or str(ACCOUNT / "ca.crt"), token_file or str(ACCOUNT / "token")
     if not url:
         raise ConfigError("no cluster: run inside one, or set ASSAY_KUBE_URL and ASSAY_KUBE_TOKEN_FILE")
+
+    def read() -> str | None:
+        return token or (Path(token_file).read_text().strip() if token_file else None)
+
     try:
-        token = token or (Path(token_file).read_text().strip() if token_file else None)
-        return url, token, ssl.create_default_context(cafile=authority) if authority else True
+        read()  # a wrong name is told at once
+        return url, read, ssl.create_default_context(cafile=authority) if authority else True
     except OSError as error:
         raise ConfigError(f"the cluster's account cannot be read: {error}") from error

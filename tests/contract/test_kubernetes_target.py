@@ -14,7 +14,7 @@ import yaml
 from core.errors import ConfigError, TargetError
 from rollout.targets import _deployment, kubernetes
 from tests.contract.test_targets import LIMITS, Place, cluster
-from tests.parts.kube import Cluster
+from tests.parts.kube import TOKEN, Cluster
 from tests.rollout.stage import ROOT, settings
 
 FOLDER = ROOT / "deploy" / "kubernetes" / "rollout"
@@ -80,6 +80,25 @@ def test_a_wrong_token_and_no_cluster_at_all(pair: tuple[Cluster, Place], monkey
     monkeypatch.delenv("ASSAY_KUBE_URL")
     with pytest.raises(ConfigError, match="ASSAY_KUBE_URL"):
         kubernetes.connect(settings(**LIMITS))
+
+
+def test_a_token_that_the_kubelet_replaced_is_read_again(
+    pair: tuple[Cluster, Place], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    monkeypatch.delenv("ASSAY_KUBE_TOKEN")
+    monkeypatch.setenv("ASSAY_KUBE_TOKEN_FILE", str(file))
+    target = kubernetes.connect(settings(**LIMITS))
+    assert target.observe().live == "blue"
+    file.write_text("expired")
+    with pytest.raises(TargetError, match="401 Unauthorized"):
+        target.observe()
+    file.unlink()
+    with pytest.raises(TargetError, match="No such file"):
+        target.observe()
+    file.write_text(TOKEN)
+    assert target.observe().live == "blue"
 
 
 def test_a_restarted_container_is_another_process(pair: tuple[Cluster, Place]) -> None:
