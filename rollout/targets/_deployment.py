@@ -10,15 +10,21 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.params import RolloutParams
+from models import manifest
+from rollout.targets import Version
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes" / "rollout"
+ON_GPU = ("ort-cuda", "tensorrt", "vllm")  # runtimes whose pods need a card
 
 
-def render(name: str, settings: RolloutParams, **values: Any) -> list[dict[str, Any]]:
+def render(name: str, settings: RolloutParams, *, version: Version, **values: Any) -> list[dict[str, Any]]:
     """The objects of one template, with the rollout's params and `values`; a value that is missing is an error."""
     templates = Environment(loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=False)  # YAML
     text = templates.get_template(name).render(
         kube=settings.kubernetes,
+        version=version,
+        gpu=manifest.read(version.folder).runtime.replace("_", "-") in ON_GPU,
+        ready_s=math.ceil(settings.timeouts.ready_s),
         drain_s=math.ceil(settings.timeouts.drain_s),
         keep_s=settings.kubernetes.keep_s if settings.keep_previous else 1,
         **values,
