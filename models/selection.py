@@ -111,7 +111,7 @@ def _accuracy(evaluation: Evaluation | None) -> str:
     delta = evaluation.delta_points
     return (
         f"accuracy {_signed(delta.value)} points [{_signed(delta.low)}, {_signed(delta.high)}] against the original "
-        f"over {evaluation.items:,} items, within the {evaluation.margin_points:.1f}-point margin"
+        f"over {evaluation.items:,} items, within the {evaluation.margin_points:g}-point margin"
     )
 
 

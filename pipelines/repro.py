@@ -22,6 +22,7 @@ from core import cli, params, paths
 from core.errors import AssayError, NoVariantPassed
 from core.progress import say
 from core.records import Decision, Registration
+from models import quantizers
 
 SIGNALLED = 128  # a shell's exit code for death by signal n is 128 + n
 
@@ -30,7 +31,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", action="store_true", help="run every stage, changed or not")
     force = parser.parse_args().force
-    params.load()  # a mistake in params.yaml is better told by us than from inside DVC
+    for name, recipe in params.load().recipes.items():  # a mistake in params.yaml is better told before any work
+        quantizers.options(name, recipe)
     start = time.monotonic()
     channel = _divert_stdout()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages say `python`

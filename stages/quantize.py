@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-from pydantic import ValidationError
-
 from core import cli, files, params, paths, plugins
-from core.errors import ConfigError, wrong_fields
 from core.progress import say
-from models import manifest
+from models import manifest, quantizers
 from models.quantizers import Context
 
 
@@ -25,10 +22,7 @@ def main() -> None:
     settings = params.load()
     recipe = settings.recipe(name)
     quantizer = plugins.load("models.quantizers", recipe.quantizer)
-    try:
-        options = quantizer.Options.model_validate(recipe.options)
-    except ValidationError as error:
-        raise ConfigError(f"params.yaml: recipes.{name}.options: {wrong_fields(error)}") from error
+    options = quantizers.options(name, recipe)
     context = Context(
         model_folder=paths.MODEL,
         export_folder=paths.EXPORT,

@@ -11,6 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
+from core import plugins
+from core.errors import ConfigError, wrong_fields
+from core.params import Recipe
+
 
 @dataclass(frozen=True)
 class Context:
@@ -22,3 +28,13 @@ class Context:
     data_folder: Path
     threads: int
     seed: int
+
+
+def options(name: str, recipe: Recipe) -> BaseModel:
+    """The options of recipe `name`, as its quantizer's `Options`; ConfigError naming each key that is wrong."""
+    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    try:
+        checked: BaseModel = quantizer.Options.model_validate(recipe.options)
+    except ValidationError as error:
+        raise ConfigError(f"params.yaml: recipes.{name}.options: {wrong_fields(error)}") from error
+    return checked

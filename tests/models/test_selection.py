@@ -32,7 +32,7 @@ def test_a_sound_variant_passes_every_gate_and_is_chosen_with_a_sentence() -> No
     assert [name for name, _ in decision.ranking] == ["int8-static", "int8-weight", "fp16"]
     assert decision.sentence == (
         "Serve int8-static: 2.2x fp32's throughput at batch 16 (3,570 against 1,623 tok/s) at 30% of its size; "
-        "accuracy -0.10 points [-0.92, +0.72] against the original over 1,536 items, within the 1.0-point margin."
+        "accuracy -0.10 points [-0.92, +0.72] against the original over 1,536 items, within the 1-point margin."
     )
 
 
