@@ -77,3 +77,9 @@ def test_documented_params_exist() -> None:
         for part in key.split("."):
             assert part in value, f"-S {key}: params.yaml has no {part}"
             value = value[part]
+
+
+def test_a_server_is_shown_with_all_that_it_needs() -> None:
+    shown = [options for module, options in COMMANDS if module == "pipelines.serve" and "--folder" in options]
+    assert shown
+    assert all({"--folder", "--slot", "--port"} <= set(options) for options in shown)
