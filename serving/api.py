@@ -121,8 +121,8 @@ def _models(service: Service) -> Endpoint:
 
 def _health(routes: APIRouter, service: Service) -> None:
     async def live(request: Request) -> Response:
-        """200 as long as the process is of use: a failed engine needs a restart."""
-        why = service.scheduler.failure
+        """200 as long as the process is of use: an engine that failed or hangs needs a restart."""
+        why = service.trouble
         return json_response({"status": "failed" if why else "live", "why": why}, 503 if why else 200)
 
     async def ready(request: Request) -> Response:

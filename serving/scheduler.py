@@ -78,6 +78,7 @@ class Scheduler:
         self._running: dict[int, Ticket] = {}
         self._cancelled: list[Ticket] = []
         self._stopping = False
+        self._step_began_s: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         loaded: Future[Engine] = Future()
         self._thread = threading.Thread(target=self._run, args=(make, loaded), name="engine", daemon=True)
@@ -93,6 +94,13 @@ class Scheduler:
     def running(self) -> int:
         """Requests in the batch."""
         return len(self._running)
+
+    def trouble(self, step_limit_s: float) -> str | None:
+        """Why requests are in vain: the engine failed, or has been in one step for longer than the limit."""
+        began_s = self._step_began_s
+        taken_s = time.monotonic() - began_s if began_s is not None else 0.0
+        hangs = f"one step of the engine has taken {taken_s:.0f} s so far" if taken_s > step_limit_s else None
+        return self.failure or hangs
 
     def start(self) -> None:
         """Take requests; call it in the event loop that will read."""
@@ -139,7 +147,9 @@ class Scheduler:
         loaded.set_result(self.engine)
         try:
             while self._admit():
+                self._step_began_s = time.monotonic()
                 events = self.engine.step()
+                self._step_began_s = None
                 self._hand_over(events)
         except Exception as error:  # whatever it was, every reader must learn of it
             self._fail(f"{type(error).__name__}: {error}")

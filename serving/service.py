@@ -33,9 +33,14 @@ class Service:
     draining: bool = False
 
     @property
+    def trouble(self) -> str | None:
+        """Why the engine is of no use: it failed, or hangs."""
+        return self.scheduler.trouble(self.settings.step_limit_s)
+
+    @property
     def ready(self) -> bool:
         """Whether a gateway should send requests here."""
-        return not self.draining and self.scheduler.failure is None
+        return not self.draining and self.trouble is None
 
     @property
     def prompt_limit(self) -> int:
@@ -52,8 +57,8 @@ class Service:
                 "stopping",
                 headers={"Retry-After": "1"},
             )
-        if self.scheduler.failure:
-            raise ApiError(503, f"the engine has failed: {self.scheduler.failure}", "engine_failed")
+        if why := self.trouble:
+            raise ApiError(503, f"the engine has failed: {why}", "engine_failed")
 
 
 def load(settings: Settings) -> Service:

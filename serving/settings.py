@@ -41,6 +41,9 @@ class Settings(BaseModel):
     max_output_tokens: int | None = Field(default=None, ge=1, description="upper limit of max_tokens")
     default_max_tokens: int = Field(default=512, ge=1, description="where a request names none; less if room is less")
     request_timeout_s: float = Field(default=120.0, gt=0, description="from arrival to the last token")
+    step_limit_s: float = Field(
+        default=120.0, gt=0, description="a longer step of the engine: neither ready nor live until it ends"
+    )
     drain_timeout_s: float = Field(default=60.0, gt=0, description="after SIGTERM, for what runs to finish")
     linger_s: float = Field(default=0.5, ge=0, description="answer 503 so long after the last request, then close")
     rate_limit: str | None = Field(default=None, description="by known key, or by address: 100/minute")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,42 @@ async def test_a_bug_is_told_in_the_form_of_every_error(
     assert found.headers["x-assay-manifest"] == broken.digest
     assert "ZeroDivisionError" in caplog.text
     assert "ZeroDivisionError" not in found.text
+
+
+class Hanging(echo.EchoEngine):
+    """Stays in a step until it is let go."""
+
+    let_go = threading.Event()
+
+    def step(self) -> list[Event]:
+        self.let_go.wait(10)
+        return super().step()
+
+
+async def test_an_engine_that_hangs_is_neither_ready_nor_live_until_it_goes_on(
+    echo_version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(echo, "engine", lambda folder, threads, batch: Hanging(folder, batch))
+    asked = {"folder": echo_version, "slot": "green", "port": 0, "step_limit_s": 0.2}
+    made = service.load(settings.make(asked, {}))
+    made.scheduler.start()
+    try:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app.create(made)), base_url="http://test"
+        ) as client:
+            hung = asyncio.create_task(client.post("/predict", json={"text": "one two"}))
+            async with asyncio.timeout(5):
+                while (await client.get("/health/live")).status_code == 200:
+                    await asyncio.sleep(0.02)
+            assert "one step of the engine has taken" in (await client.get("/health/live")).json()["why"]
+            assert (await client.get("/health/ready")).status_code == 503
+            assert (await client.post("/predict", json={"text": "late"})).json()["error"]["code"] == "engine_failed"
+            Hanging.let_go.set()
+            assert (await asyncio.wait_for(hung, 5)).status_code == 200
+            assert (await client.get("/health/ready")).status_code == 200
+    finally:
+        Hanging.let_go.set()
+        made.scheduler.stop()
 
 
 def test_an_engine_that_cannot_be_loaded_says_why(echo_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
