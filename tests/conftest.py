@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ from tests.models import made
 def stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command called in a test's process must not replace it, also where there is a `.venv-gpu`."""
     monkeypatch.setattr(interpreter, "go_on_in", lambda environment: None)
+
+
+@pytest.fixture(autouse=True)
+def forget_registry() -> Iterator[None]:
+    """MLflow's set_tracking_uri writes the environment, which the commands that a later test starts would inherit."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 @pytest.fixture(scope="session")

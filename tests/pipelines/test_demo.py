@@ -52,9 +52,10 @@ class Demo:
 
 @contextmanager
 def _demo(folder: Path, *arguments: str) -> Iterator[Demo]:
-    command = [sys.executable, "-m", "pipelines.demo", "--headless", "--echo", "--folder", str(folder), *arguments]
+    heeding = ["env", "--default-signal=INT"]  # a background shell has it ignored
+    demo = [sys.executable, "-m", "pipelines.demo", "--headless", "--echo", "--folder", str(folder), *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*heeding, *demo], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     found = Demo(folder, process)
     reader = threading.Thread(target=found.read, daemon=True)
