@@ -54,7 +54,7 @@ def main() -> None:
     if asked.prepare:
         return
     interpreter.go_on_in(interpreter.GPU)
-    result: Path = asked.result or Path(f"benchmarks/results/gpu/gpu-{gpu_card.slug(here.accelerator)}.json")
+    result: Path = asked.result or gpu_card.result(here.accelerator)
     before = GpuRun.read(result) if result.exists() else None
     run = GpuRun(
         commands=[" ".join(["python -m benchmarks.gpu", *sys.argv[1:]])],
@@ -108,24 +108,24 @@ def add(run: GpuRun, side: Side, seen: Seen, wave: str) -> GpuRun:
 
 def _profile(run: GpuRun, names: list[str], threads: int) -> GpuRun:
     """`run` with the profiles of sides, each from a load of its own: a profiler would slow what is measured."""
-    profiles: dict[str, GpuProfile] = {}
-    with tempfile.TemporaryDirectory() as place:
-        with loaded(names, threads, Path(place)) as found:
-            for name, side in found.items():
-                if isinstance(side, Side):
-                    try:
-                        side.generate(
-                            gpu_model.prompts(1, gpu_rounds.PROMPT_TOKENS, seed=0), gpu_rounds.OUTPUT_TOKENS
-                        )
-                    except AssayError as error:  # the others' profiles stand
-                        progress.say(f"{name}: no profile: {error}")
-                        continue
-                    side.finish()
-                    written = Path(place) / f"{name}.json"
-                    if written.exists():
-                        profiles[name] = GpuProfile.read(written)
+    with tempfile.TemporaryDirectory() as place, loaded(names, threads, Path(place)) as found:
+        for side in found.values():
+            if isinstance(side, Side):
+                _answer_and_finish(side)
+        written = {name: Path(place) / f"{name}.json" for name in names}
+        profiles = {name: GpuProfile.read(file) for name, file in written.items() if file.exists()}
     sides = [one.model_copy(update={"profile": profiles.get(one.name, one.profile)}) for one in run.sides]
     return run.model_copy(update={"sides": sides})
+
+
+def _answer_and_finish(side: Side) -> None:
+    """It writes its profile when it finishes; one that fails leaves the others theirs."""
+    try:
+        side.generate(gpu_model.prompts(1, gpu_rounds.PROMPT_TOKENS, seed=0), gpu_rounds.OUTPUT_TOKENS)
+    except AssayError as error:
+        progress.say(f"{side.spec.name}: no profile: {error}")
+        return
+    side.finish()
 
 
 def table(run: GpuRun) -> str:

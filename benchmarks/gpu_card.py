@@ -36,6 +36,11 @@ def slug(accelerator: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
+def result(accelerator: str, kind: str = "") -> Path:
+    """The file that keeps a card's figures of one kind: speed, or `-drift`."""
+    return Path(f"benchmarks/results/gpu/gpu-{slug(accelerator)}{kind}.json")
+
+
 def bandwidth_bytes_s(accelerator: str) -> float | None:
     """The datasheet's memory bandwidth; None for a card that is not listed."""
     return next((value for part, value in BANDWIDTH.items() if re.search(rf"\b{part}\b", accelerator)), None)

@@ -7,7 +7,6 @@ recipe's verdict in benchmarks/results/gpu/gpu-<card>-drift.json, from which the
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench import machine
 from benchmarks import gpu_card
@@ -24,7 +23,7 @@ def main() -> None:
     here = machine.describe(params.load().machine.threads)
     if here.accelerator is None:
         raise ResourceError("no NVIDIA GPU on this machine: run this where `stages.evaluate` ran")
-    result = Path(f"benchmarks/results/gpu/gpu-{gpu_card.slug(here.accelerator)}-drift.json")
+    result = gpu_card.result(here.accelerator, "-drift")
     now = [measured(Evaluation.read(paths.EVALUATION / f"{name}.json")) for name in asked.recipes]
     run = GpuDrift(
         commands=[f"python -m stages.evaluate {name}" for name in asked.recipes], machine=here, evaluations=now

@@ -58,19 +58,7 @@ def targets(run: GpuRun) -> list[GpuTarget]:
     """What issue and guide ask for, with what was measured."""
     variants = [side.name for side in run.sides if not side.name.startswith("hf-")]
     quantized = [name for name in variants if name.startswith("vllm-") and name != "vllm-bf16"]
-    shares = [(one.bandwidth_share, one) for one in run.rows if one.bandwidth_share and one.name in variants]
-    share, single = max(shares, key=lambda one: one[0]) if shares else (None, None)
-    low, high = _around(share, single)
-    found = [
-        GpuTarget(
-            what="best single stream, share of its bandwidth limit",
-            value=share,
-            low=low,
-            high=high,
-            at_least=0.5,
-            by=single.name if single else "",
-        )
-    ]
+    found = [_share([one for one in run.rows if one.name in variants])]
     for over, least_at in (("hf-bf16-dynamic", {1: 20.0, 8: 6.0}), ("hf-bf16-static", {1: 2.0, 8: 1.4})):
         for requests, least in least_at.items():
             pairs = [((name, requests), (over, requests)) for name in variants]
@@ -85,12 +73,19 @@ def targets(run: GpuRun) -> list[GpuTarget]:
     return [*found, faster.model_copy(update=saved)]
 
 
-def _around(share: float | None, single: GpuRow | None) -> tuple[float | None, float | None]:
-    """The share in the slowest and in the fastest round."""
-    if share is None or single is None:
-        return None, None
-    limit_tok_s = single.decode_tok_s.median / share
-    return single.decode_tok_s.low / limit_tok_s, single.decode_tok_s.high / limit_tok_s
+def _share(rows: Sequence[GpuRow]) -> GpuTarget:
+    """The best single stream's share of the bandwidth limit for its bytes, with its slowest and fastest round."""
+    measured = [(one.bandwidth_share, one) for one in rows if one.bandwidth_share]
+    found = GpuTarget(
+        what="best single stream, share of its bandwidth limit", value=None, low=None, high=None, at_least=0.5, by=""
+    )
+    if not measured:
+        return found
+    value, best = max(measured, key=lambda one: one[0])
+    rate = best.decode_tok_s
+    limit_tok_s = rate.median / value
+    seen = {"value": value, "low": rate.low / limit_tok_s, "high": rate.high / limit_tok_s, "by": best.name}
+    return found.model_copy(update=seen)
 
 
 Place = tuple[str, int]  # side, requests

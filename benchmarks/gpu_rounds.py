@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 
 from bench.rounds import FIRST_TOKENS, turning
 from bench.side import OutOfMemory, Sample, Side
@@ -28,45 +29,60 @@ class Seen:
     stopped: str | None = None
 
 
+class _Contender:
+    """A loaded side with what it gave so far. Once it failed it is closed, and gives nothing more."""
+
+    def __init__(self, side: Side) -> None:
+        self.side, self.seen = side, Seen()
+
+    def takes(self, count: int) -> bool:
+        """Whether it goes on, and can answer `count` requests at once."""
+        return not self.seen.stopped and count in LIMITED.get(self.side.spec.name, (count,))
+
+    def ask(self, batch: list[list[int]], tokens: int) -> Sample | None:
+        """A timed answer to the batch; None once it failed."""
+        if self.seen.stopped:
+            return None
+        try:
+            return self.side.generate(batch, tokens)
+        except AssayError as error:
+            self.seen.stopped = _note(self.side.spec.name, len(batch), self.seen, error)
+            progress.say(self.seen.stopped)
+            self.side.close()
+            return None
+
+
 def measure(
     sides: Mapping[str, Side], requests: Sequence[int], rounds: int, memory_mib: Callable[[int], float | None]
 ) -> dict[str, Seen]:
     """`rounds` timed answers of every side at each number of requests. `memory_mib(pid)` is asked after each."""
-    seen = {name: Seen() for name in sides}
+    contenders = {name: _Contender(side) for name, side in sides.items()}
     for count in sorted(set(requests)):
-        names = [name for name in sides if count in LIMITED.get(name, (count,)) and not seen[name].stopped]
-        prompts = _batches(count, WARMUPS + rounds + FIRST_TOKENS)
+        taking = [one for one in contenders.values() if one.takes(count)]
+        timed, first = _in_turn(taking, count, rounds)
+        for one, answers, tokens in zip(taking, timed, first, strict=True):
+            if not one.seen.stopped:
+                one.seen.samples[count], one.seen.first[count] = answers, tokens
+                known = filter(None, (one.seen.memory_mib, memory_mib(one.side.pid)))
+                one.seen.memory_mib = max(known, default=None)
+    return {name: one.seen for name, one in contenders.items()}
 
-        def ask(name: str, batch: list[list[int]], tokens: int, count: int = count) -> Sample | None:
-            if seen[name].stopped:
-                return None
-            try:
-                return sides[name].generate(batch, tokens)
-            except AssayError as error:
-                seen[name].stopped = _note(name, count, seen[name], error)
-                progress.say(seen[name].stopped or "")
-                sides[name].close()
-                return None
 
-        with ThreadPoolExecutor(max(1, len(names))) as pool:  # compiles at once what compiles on its first answer
-            for _ in range(WARMUPS):
-                batch = next(prompts)
-                list(pool.map(lambda name, batch=batch: ask(name, batch, OUTPUT_TOKENS), names))
-        timed: dict[str, list[Sample]] = {name: [] for name in names}
-        first: dict[str, list[Sample]] = {name: [] for name in names}
-        steps = [(timed, OUTPUT_TOKENS)] * rounds + [(first, 1)] * FIRST_TOKENS
-        for index, (kept, tokens) in enumerate(progress.track(steps, f"{count} requests", unit="round")):
-            batch = next(prompts)
-            for position in turning(index, len(names)):
-                if sample := ask(names[position], batch, tokens):
-                    kept[names[position]].append(sample)
-        for name in names:
-            if not seen[name].stopped:
-                seen[name].samples[count], seen[name].first[count] = timed[name], first[name]
-                seen[name].memory_mib = max(
-                    filter(None, (seen[name].memory_mib, memory_mib(sides[name].pid))), default=None
-                )
-    return seen
+def _in_turn(taking: list[_Contender], count: int, rounds: int) -> tuple[list[list[Sample]], list[list[Sample]]]:
+    """Whole answers to `rounds` batches, and first tokens of FIRST_TOKENS more: a list for each contender."""
+    prompts = _batches(count, WARMUPS + rounds + FIRST_TOKENS)
+    with ThreadPoolExecutor(max(1, len(taking))) as pool:  # compiles at once what compiles on its first answer
+        for batch in islice(prompts, WARMUPS):
+            list(pool.map(_Contender.ask, taking, repeat(batch), repeat(OUTPUT_TOKENS)))
+    timed: list[list[Sample]] = [[] for _ in taking]
+    first: list[list[Sample]] = [[] for _ in taking]
+    steps = [(timed, OUTPUT_TOKENS)] * rounds + [(first, 1)] * FIRST_TOKENS
+    for index, (kept, tokens) in enumerate(progress.track(steps, f"{count} requests", unit="round")):
+        batch = next(prompts)
+        for position in turning(index, len(taking)):
+            if sample := taking[position].ask(batch, tokens):
+                kept[position].append(sample)
+    return timed, first
 
 
 def _batches(count: int, batches: int) -> Iterator[list[list[int]]]:
