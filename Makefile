@@ -24,7 +24,7 @@ $(VENV)/.ready: requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	touch $@
 
-# vLLM and onnxruntime's CUDA build pin other versions than this project: see core/interpreter.py.
+# vLLM and onnxruntime's CUDA build pin other versions than this project: see host/interpreter.py.
 setup-gpu: setup $(VENV_GPU)/.ready  ## create .venv-gpu from requirements-gpu.lock, on a machine with an NVIDIA GPU
 $(VENV_GPU)/.ready: requirements-gpu.lock
 	$(PYTHON) -m venv $(VENV_GPU)

@@ -10,12 +10,14 @@ import argparse
 import json
 from pathlib import Path
 
-from bench import baseline, together
-from bench.side import Spec
-from core import cli, params, paths, plugins
+import runtimes
+from benchmarks import baseline, together
+from benchmarks.side import Spec
+from core import cli, paths, plugins
 from core.errors import DataError
 from data import items
-from models import manifest, runtimes
+from models import manifest
+from pipelines import params
 
 RESULT = Path("benchmarks/results/cpu.json")
 
@@ -34,7 +36,7 @@ def main() -> None:
         if reason := runtimes.why_not_here(recipe.runtime):
             not_here[name] = reason
             continue
-        plugin = plugins.load("models.runtimes", recipe.runtime)
+        plugin = plugins.load("runtimes", recipe.runtime)
         folder = paths.VARIANTS / name
         if not folder.is_dir():
             raise DataError(f"{folder} not found: run `dvc repro quantize` first")

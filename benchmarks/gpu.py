@@ -22,15 +22,15 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import machine
-from bench.side import Side
 from benchmarks import gpu_card, gpu_model, gpu_rounds
 from benchmarks.gpu_figures import merged, row
+from benchmarks.gpu_records import GpuProfile, GpuRun, GpuSide, GpuTarget
 from benchmarks.gpu_rounds import Seen
 from benchmarks.gpu_sides import SIDES, loaded
-from core import cli, files, interpreter, progress
+from benchmarks.side import Side
+from core import cli, files, progress
 from core.errors import AssayError, ResourceError
-from core.records import GpuProfile, GpuRun, GpuSide, GpuTarget
+from host import description, interpreter
 
 REQUESTS = (1, 8, 32, 64, 128)
 MAKE_AT_ONCE = 6  # variants: each takes up to 20 GB of memory while it is made
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--prepare", action="store_true", help="make what is missing, and measure nothing")
     parser.add_argument("--result", type=Path)
     asked = parser.parse_args()
-    here = machine.describe(asked.threads)
+    here = description.describe(asked.threads)
     if here.accelerator is None:
         raise ResourceError("no NVIDIA GPU on this machine: benchmarks.gpu measures on one; see benchmarks.cpu")
     gpu_model.prepare(asked.sides, asked.threads, MAKE_AT_ONCE)

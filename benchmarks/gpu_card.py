@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from models.export import fused
+from export import fused
 
 COPY_BYTES = 2**32
 # Memory bandwidth in bytes per second by the vendor's datasheet, by whole words of the name that the driver gives: an

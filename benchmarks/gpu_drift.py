@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import argparse
 
-from bench import machine
 from benchmarks import gpu_card
-from core import cli, params, paths
+from benchmarks.gpu_records import GpuDrift
+from core import cli, paths
 from core.errors import DataError, ResourceError
 from core.progress import say
-from core.records import Evaluation, GpuDrift
+from evaluation.records import Evaluation
+from host import description
+from pipelines import params
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", help="keys of `recipes` in params.yaml")
     asked = parser.parse_args()
-    here = machine.describe(params.load().machine.threads)
+    here = description.describe(params.load().machine.threads)
     if here.accelerator is None:
         raise ResourceError("no NVIDIA GPU on this machine: run this where `stages.evaluate` ran")
     result = gpu_card.result(here.accelerator, "-drift")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench import figures
-from bench.side import Sample
-from core.records import GpuRow, GpuRun, GpuTarget
+from benchmarks import figures
+from benchmarks.gpu_records import GpuRow, GpuRun, GpuTarget
+from benchmarks.side import Sample
 
 GOOD_TTFT_MS = 500.0  # the guide's latency
 

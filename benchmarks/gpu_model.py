@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from core import files, paths, plugins, progress
-from core.params import Recipe
-from core.records import Item
 from data import items
+from data.records import Item
 from models import manifest
-from models.quantizers import Context
+from models.params import Recipe
+from quantizers import Context
 
 FOLDER = paths.CACHE / "gpu"
 NAME = "random R1-Distill-Qwen-1.5B shape (1.78 B parameters)"
@@ -114,7 +114,7 @@ def make_model(seed: int = 0) -> None:
 def make_variant(name: str, threads: int) -> str:
     """Quantize or build one variant as stages/quantize.py would; returns its name."""
     recipe, nothing = RECIPES[name], FOLDER / "none"
-    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    quantizer = plugins.load("quantizers", recipe.quantizer)
     context = Context(MODEL, nothing, nothing, DATA, threads, seed=0)
     with files.atomic_folder(folder(name)) as target:
         facts = quantizer.quantize(context, quantizer.Options(**recipe.options), target)

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 
-from bench.rounds import FIRST_TOKENS, turning
-from bench.side import OutOfMemory, Sample, Side
 from benchmarks import gpu_model
 from benchmarks.gpu_sides import LIMITED
+from benchmarks.rounds import FIRST_TOKENS, turning
+from benchmarks.side import OutOfMemory, Sample, Side
 from core import progress
 from core.errors import AssayError
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.side import Side, Spec
+import runtimes
 from benchmarks import gpu_model, gpu_worker
+from benchmarks.side import Side, Spec
 from core import plugins, progress
 from core.errors import AssayError
-from models import runtimes
 
 HUGGING_FACE = {
     "hf-bf16-dynamic": {"dtype": "bfloat16", "cache": "dynamic"},
@@ -52,12 +52,12 @@ def loaded(names: Sequence[str], threads: int, profiles: Path | None = None) -> 
 
 def _start(name: str, threads: int, profile: Path | None) -> Side | str:
     if name in HUGGING_FACE:
-        module = "bench.baseline"
+        module = "benchmarks.baseline"
     else:
         runtime = gpu_model.RECIPES[name].runtime
         if why := runtimes.why_not_here(runtime):
             return why
-        module = plugins.load("models.runtimes", runtime).__name__
+        module = plugins.load("runtimes", runtime).__name__
     options = HUGGING_FACE.get(name, {}) | {"module": module, "profile": str(profile or "")}
     try:
         return Side(Spec(name, gpu_worker.__name__, str(gpu_model.folder(name).resolve()), threads, options))

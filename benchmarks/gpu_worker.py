@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from models.runtimes import Generation, Runtime
+from runtimes import Generation, Runtime
 
 TOKENS = 32
 KERNELS = 12
@@ -33,7 +33,7 @@ class Watched:
         self._prompt: Any = None
 
     def generate(self, prompts: Any, max_tokens: int, **how: Any) -> list[Generation]:
-        """See models.runtimes.Runtime."""
+        """See runtimes.Runtime."""
         self._prompt = prompts[0]
         return self._runtime.generate(prompts, max_tokens, **how)
 

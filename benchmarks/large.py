@@ -12,10 +12,10 @@ import json
 import random
 from pathlib import Path
 
-from bench import baseline, together
-from bench.side import Spec
-from benchmarks import cpu, large_model
-from core import cli, params, plugins
+from benchmarks import baseline, cpu, large_model, together
+from benchmarks.side import Spec
+from core import cli, plugins
+from pipelines import params
 
 RESULT = Path("benchmarks/results/large-cpu.json")
 PROMPT_TOKENS = OUTPUT_TOKENS = 128
@@ -34,7 +34,7 @@ def main() -> None:
     model, variants = large_model.prepare(threads)
     specs = [cpu.hugging_face(dtype, model, threads) for dtype in baseline.DTYPES]
     for name, folder in variants.items():
-        runtime = plugins.load("models.runtimes", large_model.RECIPES[name].runtime)
+        runtime = plugins.load("runtimes", large_model.RECIPES[name].runtime)
         specs.append(Spec(name, runtime.__name__, str(folder.resolve()), threads))
     source = random.Random(settings.seed)
     requests = (arguments.rounds + 1) * max(arguments.batches)

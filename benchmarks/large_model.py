@@ -15,14 +15,17 @@ from pathlib import Path
 
 import psutil
 
+from calibration import run as calibration_run
+from calibration import statistics
+from calibration.params import CalibrateParams
 from core import files, paths, plugins, progress
 from core.errors import ResourceError
-from core.params import CalibrateParams, Recipe
-from core.records import Item
 from data.items import Prepared
-from models import calibration, calibration_run, manifest
-from models.export import fused
-from models.quantizers import Context
+from data.records import Item
+from export import fused
+from models import manifest
+from models.params import Recipe
+from quantizers import Context
 
 FOLDER = paths.CACHE / "large"
 VOCABULARY = 151_936
@@ -106,12 +109,12 @@ def _calibrate(model: Path, folder: Path, threads: int) -> None:
     ]
     tensors = calibration_run.run(model, rows, CALIBRATION, threads, 0, FOLDER / "calibration.partial.safetensors")
     with files.atomic_folder(folder) as target:
-        calibration.save(target / calibration.FILE, tensors)
+        statistics.save(target / statistics.FILE, tensors)
 
 
 def _quantize(name: str, model: Path, export: Path, folder: Path, threads: int) -> None:
     recipe = RECIPES[name]
-    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    quantizer = plugins.load("quantizers", recipe.quantizer)
     context = Context(model, export, FOLDER / "calibration", FOLDER / "none", threads, seed=0)  # none reads data
     with files.atomic_folder(folder) as target:
         facts = quantizer.quantize(context, quantizer.Options(**recipe.options), target)

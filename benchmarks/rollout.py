@@ -25,10 +25,12 @@ from typing import Any
 
 import psutil
 
-from bench import machine, place, switching
-from bench.traffic import Plan, Traffic
-from core import cli, files, params, paths
+from core import cli, files, paths
 from core.errors import DataError, RuntimeFault
+from host import description
+from pipelines import params
+from rehearsal import place, switching
+from rehearsal.traffic import Plan, Traffic
 from rollout.targets import SLOTS, Slot, Version, local
 
 RESULT = Path("benchmarks/results/rollout.json")
@@ -59,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="assay-") as name:
         folder = Path(name)
         for part in given.parts or PARTS:
-            with machine.Others() as others:
+            with description.Others() as others:
                 if part == "loss":
                     versions = [place.version(folder / "loss", number, step_ms=STEP_MS) for number in (1, 2)]
                     found[part] = loss(folder / "l", versions, Plan("", given.per_s), given.requests)
@@ -81,7 +83,7 @@ def main() -> None:
 
 def _keep(result: Path, part: Figures) -> None:
     """Into the file as soon as it is measured: a later part that fails takes none with it."""
-    now = {"machine": machine.describe(params.load().machine.threads).model_dump(), **part}
+    now = {"machine": description.describe(params.load().machine.threads).model_dump(), **part}
     before = json.loads(result.read_text()) if result.exists() else {}
     files.write_text(result, json.dumps(merged(before, now), indent=2) + "\n")
 

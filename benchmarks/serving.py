@@ -20,12 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import machine, place
-from core import cli, files, params, paths
+from core import cli, files, paths
 from core.errors import DataError, RuntimeFault
 from data import items
+from host import description
 from models import manifest
-from models.runtimes import ort
+from pipelines import params
+from rehearsal import place
+from runtimes import ort
 
 RESULT = Path("benchmarks/results/serving.json")
 CONCURRENT = 16
@@ -57,7 +59,7 @@ def main() -> None:
         "command": f"python -m benchmarks.serving --rounds {arguments.rounds} {' '.join(arguments.variants)}",
         "concurrent": CONCURRENT,
         "output_tokens": arguments.output_tokens,
-        "machine": machine.describe(threads).model_dump(),
+        "machine": description.describe(threads).model_dump(),
         "variants": found,
     }
     files.write_text(arguments.result, json.dumps(summary, indent=2) + "\n")

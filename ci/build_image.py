@@ -23,10 +23,9 @@ from types import MappingProxyType
 from core import cli, paths
 from core.errors import ConfigError, IntegrityError, ResourceError
 from core.files import write_text
-from core.records import Registration
-from models import manifest
+from models import manifest, vllm_settings
 from models.manifest import Manifest
-from models.runtimes import _vllm_settings
+from registry.records import Registration
 
 DOCKERFILE = Path("deploy/docker/Dockerfile")
 MANIFESTS = Path("deploy/kubernetes/server")
@@ -83,7 +82,7 @@ def notes(folder: Path, made: Manifest) -> dict[str, str]:
     arguments of `vllm serve` for a house that serves without this project's server."""
     found = {"assay/manifest-sha256": manifest.digest(folder), "assay/variant": made.variant}
     if made.runtime == "vllm":
-        arguments = _vllm_settings.serve_arguments(_vllm_settings.of(folder), VERSION_IN_IMAGE, made.variant)
+        arguments = vllm_settings.serve_arguments(vllm_settings.of(folder), VERSION_IN_IMAGE, made.variant)
         found["assay/vllm-serve"] = shlex.join(["vllm", "serve", *arguments])
     return found
 

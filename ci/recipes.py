@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from ci.params import CiSettings
 from core import cli, params
 from core.files import write_text
-from core.params import Params
 
 FILE = Path("ci/recipes.yml")
 HEAD = """\
@@ -22,7 +22,7 @@ HEAD = """\
 """
 
 
-def render(settings: Params) -> str:
+def render(settings: CiSettings) -> str:
     """The file's text: recipes in the order of params.yaml, one line of the matrix for each runner."""
     runners: dict[str, list[str]] = {}
     for name in settings.recipes:
@@ -34,7 +34,7 @@ def render(settings: Params) -> str:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    write_text(FILE, render(params.load()))
+    write_text(FILE, render(params.load(CiSettings)))
     print(FILE)
 
 

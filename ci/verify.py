@@ -12,10 +12,11 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from core import cli, params
+from core import cli
 from core.errors import IntegrityError, RolloutError
 from models import manifest
-from rollout.registry import APPROVED, MlflowRegistry, Registered, Registry
+from pipelines import params
+from rollout.aliases import APPROVED, MlflowRegistry, Registered, Registry
 
 
 def main(argv: Sequence[str] | None = None) -> None:

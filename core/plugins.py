@@ -1,4 +1,4 @@
-"""Dispatch by file name: `load("models.runtimes", "ort")` imports models/runtimes/ort.py. No registry to keep."""
+"""Dispatch by file name: `load("runtimes", "ort")` imports runtimes/ort.py. No registry to keep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from core.errors import ConfigError
 def known(package: str) -> list[str]:
     """Names of the plugins in `package`: its modules, without private ones."""
     paths = importlib.import_module(package).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(paths) if not module.name.startswith("_"))
+    return sorted(
+        module.name for module in pkgutil.iter_modules(paths) if not module.ispkg and not module.name.startswith("_")
+    )
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from core import files, plugins
 from core.errors import DataError
-from core.records import Item
+from data.records import Item
 
 SPLITS = ("train", "calibration", "evaluation", "benchmark")
 SCHEMA = pa.schema(

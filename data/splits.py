@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from core import plugins
 from core.errors import ConfigError, DataError, wrong_fields
-from core.params import DataParams, SuiteParams
-from core.records import Item
+from data.params import DataParams, SuiteParams
+from data.records import Item
 
 
 def sizes(data: DataParams) -> dict[str, int]:

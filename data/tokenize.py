@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core.records import Item
 from data.items import Prepared
+from data.records import Item
 
 
 def tokenize(items: Sequence[Item], tokenizer: Any) -> list[Prepared]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from core import daemon
 from demo import place
 from demo.place import Place
-from models import registry
+from host import daemon
+from registry import store
 from rollout.approval_subscription import PATH, register
 
 START_S = 60.0
@@ -23,4 +23,4 @@ def connect(where: Place, relay: daemon.Daemon) -> None:
     """Have MLflow send to the relay, and see that it arrives. Raises ResourceError or RegistryError."""
     address = f"http://127.0.0.1:{where.relay_port}"
     place.wait("the relay", f"{address}/health", relay, where.log("relay"), START_S, answer_s=2)
-    register(registry.connect(), address + PATH, where.webhook_secret)
+    register(store.connect(), address + PATH, where.webhook_secret)

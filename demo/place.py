@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import yaml
 
-from bench import place
 from core import files
-from core.daemon import Daemon
 from core.errors import ResourceError
-from core.params import Params, RolloutTimeouts
+from host.daemon import Daemon
+from rehearsal import place
+from rollout.params import RolloutSettings, RolloutTimeouts
 from rollout.targets import local
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ class Place:
     """One demo's folder and ports; every process that it may start is in `tags`."""
 
     folder: Path
-    settings: Params
+    settings: RolloutSettings
     mlflow_port: int
     relay_port: int
     gitlab_port: int
@@ -54,7 +54,7 @@ class Place:
 
     @property
     def tags(self) -> list[str]:
-        """For core.caretaker."""
+        """For rehearsal.caretaker."""
         return [*local.tags(self.settings), *(self.tag(name) for name in ("mlflow", "relay", "pipeline"))]
 
     def tag(self, name: str) -> str:

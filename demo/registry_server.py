@@ -12,9 +12,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from core import daemon
 from demo import place
 from demo.place import ROOT, Place
+from host import daemon
 
 START_S = 90.0
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import place
 from core import paths
 from core.errors import DataError
-from core.records import Decision
-from models import manifest, registry, tracking
-from models.runtimes import echo, faulty
-from rollout.registry import APPROVED, CHAMPION
+from models import manifest
+from registry import runs, store
+from rehearsal import place
+from rollout.aliases import APPROVED, CHAMPION
 from rollout.targets import Version
+from runtimes import echo, faulty
+from selection.records import Decision
 
 FIRST = "fp32"  # the original, as champion until today
 PASSED = {"validation_status": "passed"}
@@ -45,7 +46,7 @@ def shipped(folder: Path, model_name: str) -> list[Entry]:
     fault, spoilt = folder / "fault", folder / "versions" / f"{decision.variant}-spoilt"
     how = echo.Behaviour(garbage_share=1, after_file=str(fault))
     faulty.write(spoilt, paths.VARIANTS / decision.variant, paths.MODEL, spoilt.name, how)
-    evidence = tracking.verdict_tags([gate for gate in decision.gates if gate.variant == decision.variant])
+    evidence = runs.verdict_tags([gate for gate in decision.gates if gate.variant == decision.variant])
     made = [
         (was, paths.VARIANTS / was, "today's champion", PASSED, None),
         (decision.variant, paths.VARIANTS / decision.variant, "what `make repro` chose", evidence, None),
@@ -79,10 +80,10 @@ def echoes(folder: Path) -> list[Entry]:
 
 def register(entries: Sequence[Entry]) -> None:
     """Make them versions 1, 2, 3 of an empty registry, the first one champion and the second one candidate."""
-    client = registry.connect()
-    experiment = registry.experiment(client)
+    client = store.connect()
+    experiment = store.experiment(client)
     name = entries[0].version.model_name
-    with registry.faults():
+    with store.faults():
         client.create_registered_model(name)
         for entry in entries:
             run = client.create_run(experiment, run_name=entry.name)
@@ -93,12 +94,12 @@ def register(entries: Sequence[Entry]) -> None:
                 name, run.info.artifact_uri, run_id=run.info.run_id, tags=tags, description=entry.what
             )
         client.set_registered_model_alias(name, CHAMPION, "1")
-        client.set_registered_model_alias(name, registry.CANDIDATE, "2")
+        client.set_registered_model_alias(name, store.CANDIDATE, "2")
 
 
 def approve(entry: Entry) -> None:
     """What the click in MLflow's UI does."""
-    with registry.faults():
-        registry.connect().set_registered_model_alias(
+    with store.faults():
+        store.connect().set_registered_model_alias(
             entry.version.model_name, APPROVED, str(entry.version.model_version)
         )

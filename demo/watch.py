@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.traffic import Traffic
 from core.errors import TargetError
 from demo.versions import Entry
+from rehearsal.traffic import Traffic
 from rollout.chain import Event
 from rollout.record import RolloutRecord
 from rollout.states import TERMINAL, State

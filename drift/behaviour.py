@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.records import Behaviour
+from drift.records import Behaviour
 
 THINK_END = "</think>"
 MAX_BLOCK_TOKENS, MIN_REPEATS, MIN_LOOP_TOKENS = 64, 3, 24

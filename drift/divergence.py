@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import RuntimeFault
-from core.records import Interval, TeacherForced
+from core.records import Interval
 from drift.proportion import wilson
+from drift.records import TeacherForced
 
 Floats: TypeAlias = NDArray[np.float64]
 

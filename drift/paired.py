@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
-from core.records import Flips, Interval
+from core.records import Interval
+from drift.records import Flips
 
 
 def differences(reference_right: ArrayLike, variant_right: ArrayLike) -> NDArray[np.int8]:

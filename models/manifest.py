@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from pydantic import JsonValue, ValidationError, field_validator
 
-from core import files, packages
+from core import files
 from core.errors import IntegrityError
-from core.params import Recipe
 from core.records import Record
+from host import packages
 from models import families
+from models.params import Recipe
 
 NAME = "manifest.json"
 # What counts as a model's source: the same choice is copied from a folder, a bucket, the registry and the hub.

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.errors import ResourceError
-from core.params import Recipe
 from core.progress import say
 from core.records import Record
 from models.families import Architecture
+from models.params import Recipe
 
 SKIP = "ASSAY_SKIP_RESOURCE_CHECK"
 GIB = 2**30

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from core import files, plugins
 from core.errors import SourceError
-from core.params import ModelParams
 from models import checkpoint, families, manifest, preflight, tokenizer
+from models.params import ModelParams
 from models.sources import Source
 
 WEIGHTS = ".safetensors"
@@ -55,7 +55,7 @@ def _open(model: ModelParams) -> Source:
     if address.startswith("s3://"):
         kind = "s3"
     elif address.startswith("models:/"):
-        kind = "registry"
+        kind = "mlflow"
     elif Path(address).is_dir():
         kind = "local"
     else:

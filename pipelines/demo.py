@@ -24,8 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench.traffic import Plan, Traffic
-from core import caretaker, cli, params
+from core import cli, params
 from core.errors import ConfigError
 from core.progress import say
 from demo import approval, pipeline, place, registry_server, versions
@@ -34,7 +33,10 @@ from demo.story import Story, holds
 from demo.versions import Entry
 from demo.view import View, line, ui
 from demo.watch import Watch
+from rehearsal import caretaker
+from rehearsal.traffic import Plan, Traffic
 from rollout import questions
+from rollout.params import RolloutSettings
 from rollout.record import RolloutRecord
 from rollout.targets import local
 
@@ -62,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, given: argparse.Namespace) -> int:
-    entries = versions.echoes(folder) if given.echo else versions.shipped(folder, params.load().model.name)
+    entries = (
+        versions.echoes(folder) if given.echo else versions.shipped(folder, params.load(RolloutSettings).model.name)
+    )
     where = place.make(folder)
     place.environment(where)
     with caretaker.of(where.tags):

@@ -14,17 +14,17 @@ import json
 from collections.abc import Sequence
 
 from core import cli, params
-from core.params import Params
+from gateway import render
+from rollout.params import RolloutSettings
 from rollout.targets import local
-from serving.gateway import render
 
 
-def main(argv: Sequence[str] | None = None, settings: Params | None = None) -> None:
+def main(argv: Sequence[str] | None = None, settings: RolloutSettings | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("up", "down", "restart", "route"))
     parser.add_argument("--grace-s", type=float, default=10.0, help="of down and restart: for open requests")
     given = parser.parse_args(argv)
-    settings = settings or params.load()
+    settings = settings or params.load(RolloutSettings)
     gateway = local.connect(settings).gateway
     if given.verb == "down":
         local.down(settings, given.grace_s)

@@ -20,9 +20,9 @@ from core import cli
 from core.errors import RolloutError
 from core.progress import say
 from rollout import hand, planning
+from rollout.aliases import APPROVED, CHAMPION
 from rollout.desk import EXIT_CODES, Desk, arguments, open_desk
 from rollout.record import Rollout
-from rollout.registry import APPROVED, CHAMPION
 from rollout.states import State
 
 

@@ -25,11 +25,11 @@ from dataclasses import asdict, dataclass
 from core import cli
 from core.errors import AssayError
 from rollout import approval, approval_trigger, gitlab, hand, locks
+from rollout.aliases import CHAMPION
 from rollout.approval import PIPELINE_S, Approval, Pipelines, Standing
 from rollout.approval_record import ApprovalRecord
 from rollout.desk import Desk, arguments, open_desk
 from rollout.record import Rollout
-from rollout.registry import CHAMPION
 from rollout.states import State, deadlines_s
 from rollout.targets import Version
 from rollout.targets.local import LocalTarget

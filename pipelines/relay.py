@@ -23,13 +23,14 @@ from starlette.concurrency import run_in_threadpool
 
 from core import cli, params, secret
 from core.errors import AssayError
-from models import registry
+from registry import store
 from rollout import approval_subscription, approval_trigger, desk, gitlab
+from rollout.aliases import MlflowRegistry
 from rollout.approval import Pipelines
 from rollout.approval_inbox import Answer, Inbox
 from rollout.approval_record import ApprovalRecord
 from rollout.approval_subscription import PATH
-from rollout.registry import MlflowRegistry
+from rollout.params import RolloutSettings
 from serving import logs
 
 MAX_BODY_BYTES = 64 * 1024  # MLflow's message has some 200
@@ -141,9 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     if options.register_webhook:
-        approval_subscription.register(registry.connect(), options.register_webhook, key)
+        approval_subscription.register(store.connect(), options.register_webhook, key)
         return
-    settings, pipelines = params.load(), gitlab.connect()
+    settings, pipelines = params.load(RolloutSettings), gitlab.connect()
     name = settings.model.name
     inbox = Inbox(
         record=ApprovalRecord(settings.rollout.record),

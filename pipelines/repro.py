@@ -18,11 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core import cli, params, paths
+import quantizers
+from core import cli, paths
 from core.errors import AssayError, NoVariantPassed
 from core.progress import say
-from core.records import Decision, Registration
-from models import quantizers
+from pipelines import params
+from registry.records import Registration
+from selection.records import Decision
 
 SIGNALLED = 128  # a shell's exit code for death by signal n is 128 + n
 
@@ -93,10 +95,10 @@ def _repository() -> Any:
 
 def _is_registered() -> bool:
     """Whether the store still has the version: DVC remembers having registered it even when mlflow.db is gone."""
-    from models import registry
+    from registry import store
 
     done = Registration.read(paths.REGISTRATION)
-    found = registry.find(registry.connect(), done.model_name, done.manifest_sha256)
+    found = store.find(store.connect(), done.model_name, done.manifest_sha256)
     return found is not None and int(found.version) == done.model_version
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import runtimes
 from core import cli
-from models import manifest, runtimes
+from models import manifest
 from serving import settings
 
 

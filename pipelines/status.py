@@ -19,9 +19,9 @@ from typing import Any
 from core import cli
 from core.errors import AssayError
 from rollout import hand
+from rollout.aliases import APPROVED, CHAMPION, PREVIOUS
 from rollout.chain import Event
 from rollout.desk import Desk, arguments, as_dict, open_desk
-from rollout.registry import APPROVED, CHAMPION, PREVIOUS
 
 
 def main(argv: Sequence[str] | None = None, opened: Callable[[argparse.Namespace], Desk] = open_desk) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from core.records import Evaluation, Percentiles, Workload
+from benchmarks.records import Percentiles, Workload
+from evaluation.records import Evaluation
 from report.material import Material
 from report.svg import BASELINE, FAIL, GRID, INK, MARKERS, MUTED, PAPER, PASS, SERIES, UNSURE, Canvas, canvas
 

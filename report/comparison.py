@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.records import Benchmark, Evaluation, TeacherForced
-from models.gates import SIZE_REFERENCE
+from benchmarks.records import Benchmark
+from drift.records import TeacherForced
+from evaluation.records import Evaluation
 from report.material import Material, Variant
 from report.text import DASH, bounds, number, percent, signed, small, times
+from selection.gates import SIZE_REFERENCE
 
 
 @dataclass(frozen=True)

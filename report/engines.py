@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.records import Compilation, Engine, Verdict
+from core.records import Verdict
 from report.text import DASH, number
+from trt.records import Compilation, Engine
 
 
 @dataclass(frozen=True)

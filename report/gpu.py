@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.gpu_records import GpuDrift, GpuRow, GpuRun, GpuSide, GpuTarget
 from core.errors import DataError
-from core.records import Evaluation, GpuDrift, GpuRow, GpuRun, GpuSide, GpuTarget, Machine, Verdict
+from core.records import Verdict
+from evaluation.records import Evaluation
+from host.records import Machine
 from report.text import DASH, bounds, number, percent, signed
 
 RESULTS = Path("benchmarks/results/gpu")

@@ -6,26 +6,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from core import paths, provenance
+from benchmarks.params import BenchmarkParams
+from benchmarks.records import Benchmark, Workload
+from calibration.params import CalibrateParams
+from core import paths
 from core.errors import IntegrityError
-from core.params import Params, Recipe
-from core.provenance import Provenance
-from core.records import (
-    Benchmark,
-    Compilation,
-    DataChecks,
-    Decision,
-    Evaluation,
-    GateResult,
-    Record,
-    Verdict,
-    Workload,
-)
+from core.records import Record, Verdict
+from data.params import DataParams
+from data.records import DataChecks
+from evaluation.params import EvaluateParams, GenerationParams
+from evaluation.records import Evaluation
+from host.params import MachineParams
 from models import manifest
 from models.manifest import Manifest
+from models.params import ModelParams, Recipe, Recipes
+from registry import provenance
+from registry.provenance import Provenance
+from selection.params import SelectParams
+from selection.records import Decision, GateResult
+from trt.params import CompileParams
+from trt.records import Compilation
 
 DATA_CHECKS = paths.DATA_DOCS / "summary.json"
 R = TypeVar("R", bound=Record)
+
+
+class Settings(Recipes):
+    """The parameters that decided what is reported; the page lists them all."""
+
+    seed: int
+    model: ModelParams
+    machine: MachineParams
+    data: DataParams
+    generation: GenerationParams
+    calibrate: CalibrateParams
+    compile: CompileParams
+    evaluate: EvaluateParams
+    benchmark: BenchmarkParams
+    select: SelectParams
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Material:
-    settings: Params
+    settings: Settings
     decision: Decision
     variants: list[Variant]
     provenance: Provenance
@@ -101,7 +119,7 @@ class Material:
         return sorted({load.batch for one in self.variants if one.benchmark for load in one.benchmark.workloads})
 
 
-def gather(settings: Params) -> Material:
+def gather(settings: Settings) -> Material:
     """Read decision, records and manifests from their usual places; missing records stay None, a bad one raises."""
     decision = Decision.read(paths.DECISION)
     index = next(iter(sorted(paths.DATA_DOCS.glob("**/index.html"), key=lambda path: len(path.parts))), None)
@@ -116,7 +134,7 @@ def gather(settings: Params) -> Material:
     )
 
 
-def _compilations(settings: Params) -> list[Compilation]:
+def _compilations(settings: Settings) -> list[Compilation]:
     found = [_read(Compilation, paths.ENGINES / name / "compile.json") for name in settings.compile.recipes]
     return [one for one in found if one is not None]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core.records import Evaluation
-from models.gates import MIN_P95_SAMPLES
+from evaluation.records import Evaluation
 from report import engines
 from report.material import Material, Variant
 from report.text import number, percent
+from selection.gates import MIN_P95_SAMPLES
 
 SMALL_TASK_ITEMS = 100
 

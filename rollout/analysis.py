@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from core.params import AnalysisPhase
 from core.records import Record, Verdict
 from rollout.condition import ANSWERS, BASELINE, TRAFFIC, Condition, Missing
+from rollout.params import AnalysisPhase
 from rollout.targets import Sample
 
 Outcome = Literal["Successful", "Failed", "Inconclusive", "Skipped"]

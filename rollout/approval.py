@@ -20,8 +20,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from core.errors import RolloutError
+from rollout.aliases import APPROVED, CHAMPION, Registered, Registry
 from rollout.record import Rollout
-from rollout.registry import APPROVED, CHAMPION, Registered, Registry
 
 PIPELINE_S = 600.0  # from the trigger to the rollout's begin: a pipeline may wait for a runner so long
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from core.errors import RegistryError
 from rollout import approval, approval_webhook
+from rollout.aliases import APPROVED, Registry
 from rollout.approval import Approval, Standing
 from rollout.approval_record import ApprovalRecord
 from rollout.approval_webhook import NotSignedError, NotUnderstoodError
 from rollout.record import Who
-from rollout.registry import APPROVED, Registry
 
 SKEW_S = 300.0  # the Standard Webhooks' own tolerance
 

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from core.errors import ConfigError, RegistryError
-from models import registry
+from registry import store
 from rollout.approval_webhook import EVENT
 
 PATH = "/webhooks/mlflow"  # where the relay listens
@@ -19,11 +19,9 @@ def register(client: Any, url: str, key: str) -> None:
 
     Raises ConfigError when there is no server (webhooks are its work), RegistryError when the test fails.
     """
-    if not registry.store().startswith("http"):
-        raise ConfigError(
-            f"{registry.store()} is no MLflow server: set MLFLOW_TRACKING_URI to one, it sends webhooks"
-        )
-    with registry.faults():
+    if not store.store().startswith("http"):
+        raise ConfigError(f"{store.store()} is no MLflow server: set MLFLOW_TRACKING_URI to one, it sends webhooks")
+    with store.faults():
         page = client.list_webhooks(max_results=100)
         mine = [webhook for webhook in page if webhook.name == WEBHOOK]
         about = "alias `approved` starts a rollout (docs/approval.md)"

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rollout import approval, locks
+from rollout.aliases import Registry
 from rollout.approval import Approval, PipelineError, Pipelines, Standing
 from rollout.approval_record import ApprovalRecord
 from rollout.record import Who
-from rollout.registry import Registry
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # between the tries of one call; what then still fails is left to `reconcile`
 

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from core.errors import AssayError, RegistryError, RolloutError, TargetError
-from core.params import Params
 from core.records import Verdict
 from rollout import analysis, effects, hand, locks, machine, questions
+from rollout.aliases import CHAMPION, PREVIOUS, Registry
 from rollout.condition import Condition
 from rollout.effects import World
 from rollout.notes import Notes
+from rollout.params import RolloutSettings
 from rollout.questions import Ask
 from rollout.record import Rollout, RolloutRecord, Who
-from rollout.registry import CHAMPION, PREVIOUS, Registry
 from rollout.states import Effect, Facts, State
 from rollout.targets import Observation, Target
 
@@ -40,7 +40,7 @@ class Controller:
         record: RolloutRecord,
         target: Target,
         registry: Registry,
-        settings: Params,
+        settings: RolloutSettings,
         who: Who,
         ask: Ask,
         tell: Tell = lambda rollout: None,

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import params, plugins
-from core.params import Params
 from rollout import questions
+from rollout.aliases import MlflowRegistry, Registry
 from rollout.controller import Controller
+from rollout.params import RolloutSettings
 from rollout.questions import Ask
 from rollout.record import Rollout, RolloutRecord, Who
-from rollout.registry import MlflowRegistry, Registry
 from rollout.states import State
 from rollout.targets import Target
 
@@ -29,7 +29,7 @@ EXIT_CODES = {State.SUCCEEDED: 0, State.ABORTED: 4, State.ROLLED_BACK: 5, State.
 class Desk:
     """The parts of one rollout command."""
 
-    settings: Params
+    settings: RolloutSettings
     record: RolloutRecord
     target: Target
     registry: Registry
@@ -94,7 +94,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def open_desk(options: argparse.Namespace) -> Desk:
     """Open the real parts that `options` and params.yaml name. The registry is MLFLOW_TRACKING_URI's."""
-    settings = params.load()
+    settings = params.load(RolloutSettings)
     if options.environment:
         changed = settings.rollout.model_copy(update={"environment": options.environment})
         settings = settings.model_copy(update={"rollout": changed})

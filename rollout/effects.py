@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import IntegrityError, TargetError
-from core.params import AnalysisPhase, RolloutParams
-from core.records import Item
+from data.records import Item
 from models import manifest
 from rollout import analysis
+from rollout.aliases import Registry
 from rollout.analysis import Answers
 from rollout.notes import Notes
+from rollout.params import AnalysisPhase, RolloutParams
 from rollout.questions import Ask
-from rollout.registry import Registry
 from rollout.states import Effect, Plan, State
 from rollout.targets import Slot, Target
 

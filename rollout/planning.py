@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import RegistryError, RolloutError
-from rollout.registry import CHAMPION, PREVIOUS, Registered, Registry
+from rollout.aliases import CHAMPION, PREVIOUS, Registered, Registry
 from rollout.states import Kind, Plan
 from rollout.targets import Observation, Target, Version, other
 

@@ -11,11 +11,11 @@ import httpx
 
 from core import plugins
 from core.errors import ConfigError
-from core.params import Params
-from core.records import Item
 from data import replies
 from data.items import is_right
+from data.records import Item
 from rollout.analysis import Answers
+from rollout.params import RolloutSettings
 
 # (base URL of the slot, digest that must answer, items) → replies, counted
 Ask = Callable[[str, str, Sequence[Item]], Answers]
@@ -25,7 +25,7 @@ AT_ONCE = 4
 SEED_OFFSET = 7919  # other questions than those that the evaluation used
 
 
-def items(settings: Params, count: int) -> list[Item]:
+def items(settings: RolloutSettings, count: int) -> list[Item]:
     """`count` items of the suite that params name for rollouts; the same ones for every rollout, so that the old and
     the new version answer the same questions."""
     if count == 0:
@@ -38,7 +38,7 @@ def items(settings: Params, count: int) -> list[Item]:
     return list(module.items(module.Options(**suite.options), count, settings.seed + SEED_OFFSET))
 
 
-def asker(settings: Params) -> Ask:
+def asker(settings: RolloutSettings) -> Ask:
     """Ask over HTTP, as a user would: greedy, no cached answer, `generation.max_tokens` long.
 
     ASSAY_API_KEY is sent as bearer key if set.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from core.params import RolloutParams
 from core.records import Verdict
+from rollout.params import RolloutParams
 from rollout.targets import Observation, Slot, SlotState, Version
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from core import cli, files
 from core.errors import DataError
-from core.params import RolloutParams, load
+from core.params import load
 from rollout import guards, machine
+from rollout.params import RolloutParams, RolloutSettings
 from rollout.states import State, deadlines_s
 
 DOCUMENT = Path("docs/rollout.md")
@@ -46,7 +47,7 @@ def into(text: str, printed: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"into {DOCUMENT}")
-    printed = markdown(load().rollout)
+    printed = markdown(load(RolloutSettings).rollout)
     if parser.parse_args().write:
         files.write_text(DOCUMENT, into(DOCUMENT.read_text(), printed))
     else:

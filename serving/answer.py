@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import RuntimeFault
-from models.runtimes import Sampling
+from runtimes import Sampling
 from serving.errors import ApiError
 from serving.metrics import Kind
 from serving.scheduler import QueueFull, Ticket

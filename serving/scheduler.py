@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.errors import RuntimeFault
-from models.runtimes import Engine, Event, Sampling
+from runtimes import Engine, Event, Sampling
 
 STOP_S = 5.0  # a step that takes longer is left to the end of the process
 

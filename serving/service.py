@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import runtimes
 from core import plugins
 from core.errors import ConfigError, ResourceError
-from models import manifest, runtimes
-from models.runtimes import Engine
+from models import manifest
+from runtimes import Engine
 from serving.auth import Keys
 from serving.cache import Cache
 from serving.errors import ApiError
@@ -69,7 +70,7 @@ def load(settings: Settings) -> Service:
     made = manifest.verify(settings.folder)
     digest = manifest.digest(settings.folder)
     keys = Keys(settings.api_keys_file)
-    plugin = plugins.load("models.runtimes", made.runtime)
+    plugin = plugins.load("runtimes", made.runtime)
     if not hasattr(plugin, "engine"):
         raise ConfigError(f"the runtime '{made.runtime}' of {settings.folder} cannot serve: it has no engine")
     if why := runtimes.why_not_here(made.runtime):

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import argparse
 
-from bench import variant
+import runtimes
+from benchmarks import variant
+from benchmarks.params import BenchmarkParams
 from core import cli, params, paths, progress
 from data import items
-from models import runtimes
+from host.params import MachineParams
+from models.params import Recipes
+
+
+class Settings(Recipes):
+    machine: MachineParams
+    benchmark: BenchmarkParams
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
     name: str = parser.parse_args().recipe
-    settings = params.load()
+    settings = params.load(Settings)
     runtimes.go_where_it_runs(settings.recipe(name).runtime)
     record = variant.measure(
         name,

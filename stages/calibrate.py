@@ -12,16 +12,26 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from calibration import run as calibration_run
+from calibration import statistics
+from calibration.params import CalibrateParams
 from core import cli, files, params, paths
-from core.params import Params
+from core.params import Section
 from core.progress import say
 from data import items
 from data.items import Prepared
-from models import calibration, calibration_run, manifest
+from host.params import MachineParams
+from models import manifest
+
+
+class Settings(Section):
+    seed: int
+    machine: MachineParams
+    calibrate: CalibrateParams
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.load(Settings)
     rows = items.load(paths.DATA, "calibration")
     wanted = max(settings.calibrate.prefill_items, settings.calibrate.decode_items)
     if len(rows) < wanted:
@@ -31,12 +41,12 @@ def main() -> None:
         paths.MODEL, rows, settings.calibrate, settings.machine.threads, settings.seed, kept
     )
     with files.atomic_folder(paths.CALIBRATION) as folder:
-        calibration.save(folder / calibration.FILE, tensors)
-    sites = calibration.load(paths.CALIBRATION)
+        statistics.save(folder / statistics.FILE, tensors)
+    sites = statistics.load(paths.CALIBRATION)
     say(f"calibrate: {len(sites)} matmul inputs, {next(iter(sites.values())).rows} rows each")
 
 
-def _kept(source_sha256: str, rows: Sequence[Prepared], settings: Params) -> Path:
+def _kept(source_sha256: str, rows: Sequence[Prepared], settings: Settings) -> Path:
     """Where a killed run left its state: one file for each model, settings and tokens. An item's id is not enough,
     because a file of questions that was edited keeps its line numbers."""
     tokens = [[row.prompt_ids, row.target_ids] for row in rows]

@@ -10,21 +10,28 @@ from __future__ import annotations
 
 import argparse
 
-from core import cli, files, nvml, params, paths
+from core import cli, files, params, paths
 from core.errors import ConfigError
 from core.progress import say
-from core.records import Compilation, Engine
-from models.tensorrt import library, make, profiles
+from host import gpu
+from models.params import Recipes
+from trt import library, make, profiles
+from trt.params import CompileParams
+from trt.records import Compilation, Engine
 
 RECORD = "compile.json"
 RUNTIME = "tensorrt"
+
+
+class Settings(Recipes):
+    compile: CompileParams
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="a key of `recipes` in params.yaml whose runtime is tensorrt")
     name: str = parser.parse_args().recipe
-    settings = params.load()
+    settings = params.load(Settings)
     recipe = settings.recipe(name)
     if recipe.runtime != RUNTIME:
         raise ConfigError(f"params.yaml: recipes.{name}.runtime is {recipe.runtime}: only {RUNTIME} has engines")
@@ -32,7 +39,7 @@ def main() -> None:
     wanted, longest = settings.compile.context_tokens, variant.made.architecture.max_position_embeddings
     if wanted > longest:
         raise ConfigError(f"params.yaml: compile.context_tokens is {wanted}, the model ends at {longest} positions")
-    libraries, card = library.installed(), nvml.card()
+    libraries, card = library.installed(), gpu.card()
     made: list[Engine] = []
     with files.atomic_folder(paths.ENGINES / name) as folder:
         for target_name, target in settings.compile.targets.items():

@@ -15,16 +15,27 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import runtimes
 from core import cli, params, paths
 from core.errors import ResourceError
 from core.progress import say
 from data import items
-from models import families, manifest, runtimes, tokenizer
-from models.evaluation import pairs, record, run, systems
-from models.evaluation.pairs import Decode
-from models.evaluation.record import Plan
+from evaluation import pairs, record, run, systems
+from evaluation.pairs import Decode
+from evaluation.params import EvaluateParams, GenerationParams
+from evaluation.record import Plan
+from host.params import MachineParams
+from models import families, manifest, tokenizer
+from models.params import Recipes
 
 AGAINST = paths.ARTIFACTS / "against"
+
+
+class Settings(Recipes):
+    seed: int
+    machine: MachineParams
+    generation: GenerationParams
+    evaluate: EvaluateParams
 
 
 def main() -> None:
@@ -33,13 +44,13 @@ def main() -> None:
     parser.add_argument("--against", type=Path, metavar="FOLDER", help="a version's folder to compare with")
     asked = parser.parse_args()
     name, against = asked.recipe, asked.against
-    settings = params.load()
+    settings = params.load(Settings)
     runtimes.go_where_it_runs(settings.recipe(name).runtime)
     folder, threads = paths.VARIANTS / name, settings.machine.threads
     rows = items.load(paths.DATA, "evaluation")
     plan = Plan(
         name=name,
-        margin_points=settings.margin_points(name),
+        margin_points=settings.evaluate.margin_of(settings.recipe(name)),
         evaluate=settings.evaluate,
         max_tokens=settings.generation.max_tokens,
         seed=settings.seed,

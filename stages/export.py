@@ -11,13 +11,20 @@ import argparse
 import json
 
 from core import cli, files, params, paths
+from core.params import Section
 from core.progress import say
+from export import check, fused, standard
+from host.params import MachineParams
 from models import manifest
-from models.export import check, fused, standard
+
+
+class Settings(Section):
+    seed: int
+    machine: MachineParams
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.load(Settings)
     threads = settings.machine.threads
     record: dict[str, object] = {"source_sha256": manifest.source_digest(paths.MODEL)}
     with files.atomic_folder(paths.EXPORT) as folder:

@@ -15,13 +15,23 @@ from core.progress import say
 from data import items, splits
 from data import tokenize as tokens
 from data.expectations import run, table
+from data.params import DataParams
+from evaluation.params import GenerationParams
 from models import families, preflight, source, tokenizer
+from models.params import ModelParams, Recipes
+
+
+class Settings(Recipes):
+    seed: int
+    model: ModelParams
+    data: DataParams
+    generation: GenerationParams
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     begun = time.monotonic()
-    settings = params.load()
+    settings = params.load(Settings)
     options = splits.options(settings.data)
     folder = source.resolve(
         settings.model,

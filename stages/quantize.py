@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import argparse
 
+import quantizers
 from core import cli, files, params, paths, plugins
 from core.progress import say
-from models import manifest, quantizers
-from models.quantizers import Context
+from host.params import MachineParams
+from models import manifest
+from models.params import Recipes
+from quantizers import Context
+
+
+class Settings(Recipes):
+    seed: int
+    machine: MachineParams
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make one variant.")
     parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
     name = parser.parse_args().recipe
-    settings = params.load()
+    settings = params.load(Settings)
     recipe = settings.recipe(name)
-    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    quantizer = plugins.load("quantizers", recipe.quantizer)
     options = quantizers.options(name, recipe)
     context = Context(
         model_folder=paths.MODEL,

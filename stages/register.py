@@ -13,20 +13,25 @@ import argparse
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core import cli, params, paths, provenance
+from benchmarks.records import Benchmark
+from core import cli, params, paths
 from core.errors import DataError, IntegrityError, NoVariantPassed, RegistryError
-from core.params import Params
 from core.progress import say
-from core.records import Benchmark, Decision, Evaluation, Record, Registration
-from models import manifest, registry, tracking
-from models.selection import stopped_by
+from core.records import Record
+from evaluation.records import Evaluation
+from models import manifest
+from registry import provenance, runs, store
+from registry.records import Registration
+from registry.runs import Settings
+from selection.ranking import stopped_by
+from selection.records import Decision
 
 REPORT = (paths.REPORTS / "index.html", paths.REPORTS / "summary.md")
 R = TypeVar("R", bound=Record)
 
 
 def main() -> None:
-    settings, decision = params.load(), Decision.read(paths.DECISION)
+    settings, decision = params.load(Settings), Decision.read(paths.DECISION)
     if decision.variant is None:
         raise NoVariantPassed(_nothing_passed(settings, decision))
     folder = paths.VARIANTS / decision.variant
@@ -41,33 +46,33 @@ def main() -> None:
     if missing:
         raise DataError(f"{', '.join(missing)} not found: run `python -m stages.report` first")
 
-    client = registry.connect()
+    client = store.connect()
     run_id, tags = _tell(client, settings, decision)[decision.variant]
-    with registry.faults():
+    with store.faults():
         for path in REPORT:
             client.log_artifact(run_id, str(path), "report")
     config = {"threads": settings.machine.threads, "max_tokens": settings.generation.max_tokens}
     name = settings.model.name
-    version = registry.register(client, name, folder, run_id, tags, config, decision.sentence)
+    version = store.register(client, name, folder, run_id, tags, config, decision.sentence)
     Registration(
         model_name=name,
         model_version=version.number,
         variant=decision.variant,
         manifest_sha256=digest,
         run_id=version.run_id,
-        alias=registry.CANDIDATE,
+        alias=store.CANDIDATE,
         created=version.created,
     ).save(paths.REGISTRATION)
     verb = "registered" if version.created else "already registered"
-    say(f"register: {decision.variant} is {verb}, models:/{name}@{registry.CANDIDATE} is version {version.number}")
+    say(f"register: {decision.variant} is {verb}, models:/{name}@{store.CANDIDATE} is version {version.number}")
 
 
-def _tell(client: Any, settings: Params, decision: Decision) -> dict[str, tuple[str, dict[str, str]]]:
+def _tell(client: Any, settings: Settings, decision: Decision) -> dict[str, tuple[str, dict[str, str]]]:
     """Log every variant's run, and bring the tags of versions that exist up to date: variant → run id, tags.
 
     A version that passed once and fails now must not go on saying that it passed.
     """
-    experiment_id = registry.experiment(client)
+    experiment_id = store.experiment(client)
     found = provenance.read()
     origin = {
         "git_commit": found.git_commit or "none",
@@ -79,23 +84,23 @@ def _tell(client: Any, settings: Params, decision: Decision) -> dict[str, tuple[
         evaluation = _read(Evaluation, paths.EVALUATION / f"{name}.json")
         benchmark = _read(Benchmark, paths.BENCHMARK / f"{name}.json")
         gates = [gate for gate in decision.gates if gate.variant == name]
-        own = {**origin, **tracking.verdict_tags(gates), "variant": name, "runtime": settings.recipe(name).runtime}
+        own = {**origin, **runs.verdict_tags(gates), "variant": name, "runtime": settings.recipe(name).runtime}
         try:
             digest = manifest.digest(paths.VARIANTS / name)
         except IntegrityError:  # the integrity gate has stopped this variant, and its run says so
             digest = "none"
         run_tags = {**own, "manifest_sha256": digest}
-        run_id = tracking.log(client, experiment_id, settings, name, evaluation, benchmark, run_tags)
+        run_id = runs.log(client, experiment_id, settings, name, evaluation, benchmark, run_tags)
         told[name] = (run_id, {**own, "evidence_run_id": run_id})
-        registry.refresh(client, settings.model.name, digest, told[name][1])
+        store.refresh(client, settings.model.name, digest, told[name][1])
     return told
 
 
-def _nothing_passed(settings: Params, decision: Decision) -> str:
+def _nothing_passed(settings: Settings, decision: Decision) -> str:
     """Tell MLflow which variants were stopped, without registering any, and return the message that says so."""
     message = f"nothing is registered, no variant passed every gate. {stopped_by(decision.gates)}"
     try:
-        _tell(registry.connect(), settings, decision)
+        _tell(store.connect(), settings, decision)
     except RegistryError as error:
         return f"{message} (and the verdicts did not reach the registry: {error})"
     return message

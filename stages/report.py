@@ -12,11 +12,11 @@ import argparse
 from core import cli, files, params
 from core.progress import say
 from report import page
-from report.material import gather
+from report.material import Settings, gather
 
 
 def main() -> None:
-    material = gather(params.load())
+    material = gather(params.load(Settings))
     files.write_text(page.INDEX, page.html(material))
     files.write_text(page.SUMMARY, page.markdown(material))
     say(f"report: {page.INDEX}")

@@ -10,24 +10,32 @@ from __future__ import annotations
 
 import argparse
 
+from benchmarks.records import Benchmark
 from core import cli, params, paths
 from core.errors import IntegrityError
-from core.params import Params
 from core.progress import say
-from core.records import Benchmark, Evaluation
+from evaluation.params import EvaluateParams
+from evaluation.records import Evaluation
 from models import manifest
-from models.gates import Evidence
-from models.selection import decide
+from models.params import Recipes
+from selection.gates import Evidence
+from selection.params import SelectParams
+from selection.ranking import decide
+
+
+class Settings(Recipes):
+    evaluate: EvaluateParams
+    select: SelectParams
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.load(Settings)
     decision = decide([_evidence(settings, name) for name in settings.recipes], settings.select)
     decision.save(paths.DECISION)
     say(decision.sentence)
 
 
-def _evidence(settings: Params, name: str) -> Evidence:
+def _evidence(settings: Settings, name: str) -> Evidence:
     runtime, digest, problem = settings.recipe(name).runtime, None, None
     try:
         runtime = manifest.verify(paths.VARIANTS / name).runtime

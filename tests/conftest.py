@@ -11,8 +11,8 @@ import pytest
 # Tests run beside each other on few cores: torch must not spin (see core/cli.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from core import interpreter
-from models.quantizers import Context
+from host import interpreter
+from quantizers import Context
 from tests import tiny
 from tests.models import made
 

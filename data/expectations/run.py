@@ -12,8 +12,8 @@ import pandas as pd
 
 from core import files
 from core.errors import DataError
-from core.records import DataCheck, DataChecks
 from data.expectations.checks import Check, checks
+from data.records import DataCheck, DataChecks
 
 SHOWN_ROWS = 3
 SUMMARY = "summary.json"  # beside the docs, for the report

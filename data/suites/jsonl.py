@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import DataError
-from core.records import Item
 from data import replies
+from data.records import Item
 
 KIND = "jsonl"
 

@@ -20,8 +20,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import ConfigError, DataError
-from core.records import Item
 from data import replies
+from data.records import Item
 
 KIND = "lm_eval"
 MARKED = re.compile(r"####\s*(.+)")  # gsm8k's mark for the final answer at the end of a worked target

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from core.records import Item
 from data import replies, tasks
 from data.normal_form import normal_form
+from data.records import Item
 
 KIND = "problems"
 

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.errors import DataError
-from core.records import Item
 from data import replies
 from data.normal_form import normal_form
+from data.records import Item
 
 KIND = "reasoning_gym"
 

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from core.params import RolloutParams
 from models import manifest
+from rollout.params import RolloutParams
 from rollout.targets import Version
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes" / "rollout"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from core.errors import TargetError
-from core.params import KubernetesParams
 from rollout import scrape
+from rollout.params import KubernetesParams
 from rollout.targets import Sample, Slot, SlotState
 from rollout.targets._kube import Api, Object
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from core.params import AnalysisPhase, KubernetesParams
 from rollout.condition import ANSWERS, BASELINE, Condition
+from rollout.params import AnalysisPhase, KubernetesParams
 
 DIGEST, LIVE = "{{args.digest}}", "{{args.baseline}}"
 

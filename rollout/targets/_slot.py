@@ -12,10 +12,11 @@ from pathlib import Path
 import httpx
 from pydantic import ValidationError
 
-from core import daemon, files
-from core.daemon import Daemon
+from core import files
 from core.errors import TargetError
 from core.records import Record
+from host import daemon
+from host.daemon import Daemon
 from rollout.targets import Slot, SlotState, Version
 
 ROOT = Path(__file__).parents[2]

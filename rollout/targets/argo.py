@@ -14,8 +14,19 @@ import time
 from datetime import UTC, datetime
 
 from core.errors import TargetError
-from core.params import Params
-from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version, _deployment, _mirror, _pods, _promql
+from rollout.params import RolloutSettings
+from rollout.targets import (
+    SLOTS,
+    Observation,
+    Sample,
+    Slot,
+    SlotState,
+    Version,
+    _deployment,
+    _mirror,
+    _pods,
+    _promql,
+)
 from rollout.targets._kube import Api, Object, at
 
 GROUP, NAME = "argoproj.io/v1alpha1", "assay"
@@ -25,12 +36,12 @@ DEADLINE = "scale-down-deadline"  # annotation of a ReplicaSet that is kept for 
 LOOK_S = 0.1
 
 
-def connect(settings: Params) -> ArgoTarget:
+def connect(settings: RolloutSettings) -> ArgoTarget:
     """The Rollout `assay` in `rollout.kubernetes.namespace`."""
     return ArgoTarget(settings)
 
 
-def manifests(settings: Params, version: Version) -> list[Object]:
+def manifests(settings: RolloutSettings, version: Version) -> list[Object]:
     """Services, AnalysisTemplates and the Rollout that begins with `version` in blue."""
     rollout = settings.rollout
     analysis = [
@@ -43,7 +54,7 @@ def manifests(settings: Params, version: Version) -> list[Object]:
 class ArgoTarget:
     """See rollout.targets.Target."""
 
-    def __init__(self, settings: Params) -> None:
+    def __init__(self, settings: RolloutSettings) -> None:
         self._settings, self._kube = settings.rollout, settings.rollout.kubernetes
         self._api = Api(self._kube.namespace, self._settings.timeouts.call_s)
 
@@ -191,8 +202,8 @@ def main() -> None:
 
     import yaml
 
-    from core.params import load
-    from rollout.registry import MlflowRegistry
+    from pipelines.params import load
+    from rollout.aliases import MlflowRegistry
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", type=int, required=True, help="number in the registry")

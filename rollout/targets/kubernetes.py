@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from core.errors import TargetError
-from core.params import Params
+from rollout.params import RolloutSettings
 from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version, _deployment, _mirror, _pods
 from rollout.targets._kube import Api, Conflict, Object, at
 
@@ -20,7 +20,7 @@ HASH = "pod-template-hash"
 SERVICE = "assay"
 
 
-def connect(settings: Params) -> KubernetesTarget:
+def connect(settings: RolloutSettings) -> KubernetesTarget:
     """Blue and green in `rollout.kubernetes.namespace`."""
     return KubernetesTarget(settings)
 
@@ -28,7 +28,7 @@ def connect(settings: Params) -> KubernetesTarget:
 class KubernetesTarget:
     """See rollout.targets.Target."""
 
-    def __init__(self, settings: Params) -> None:
+    def __init__(self, settings: RolloutSettings) -> None:
         self._settings, self._kube = settings.rollout, settings.rollout.kubernetes
         self._api = Api(self._kube.namespace, self._settings.timeouts.call_s)
 

@@ -1,6 +1,6 @@
 """The local target: an Envoy and two `pipelines.serve` processes on this machine, in one state folder.
 
-Nothing is in memory and little on disk: processes are found by their tag (core/daemon.py), the route is what Envoy
+Nothing is in memory and little on disk: processes are found by their tag (host/daemon.py), the route is what Envoy
 reports. So a controller that is killed leaves everything running, and the next one takes it over. `up` and `down` are
 for whoever owns the state folder as a whole: a demo, a test, a person.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from core.daemon import Daemon
 from core.errors import ConfigError, TargetError
-from core.params import Params
+from gateway.envoy import Gateway
+from gateway.settings import Route, Settings
+from host.daemon import Daemon
 from rollout import scrape
+from rollout.params import RolloutSettings
 from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version
 from rollout.targets._slot import Notes, SlotProcess
-from serving.gateway.gateway import Gateway
-from serving.gateway.settings import Route, Settings
 
 SETTLE_S = 0.5  # what the gateway sent to a slot just before the route left has reached it by then
 POLL_S = 0.02
@@ -26,7 +26,7 @@ POLL_S = 0.02
 class LocalTarget:
     """See the contract in rollout/targets/__init__.py."""
 
-    def __init__(self, settings: Params) -> None:
+    def __init__(self, settings: RolloutSettings) -> None:
         local, self._timeouts = settings.rollout.local, settings.rollout.timeouts
         self._call_s = self._timeouts.call_s
         try:
@@ -158,12 +158,12 @@ class LocalTarget:
             time.sleep(POLL_S)
 
 
-def connect(settings: Params) -> LocalTarget:
+def connect(settings: RolloutSettings) -> LocalTarget:
     """Starts nothing. Raises ConfigError when `rollout.local` is wrong."""
     return LocalTarget(settings)
 
 
-def up(settings: Params, version: Version, slot: Slot = "blue") -> LocalTarget:
+def up(settings: RolloutSettings, version: Version, slot: Slot = "blue") -> LocalTarget:
     """A gateway and `version` live in one slot; returns when users' requests are answered. Raises TargetError."""
     target = connect(settings)
     target.start(slot, version)
@@ -172,7 +172,7 @@ def up(settings: Params, version: Version, slot: Slot = "blue") -> LocalTarget:
     return target
 
 
-def down(settings: Params, grace_s: float = 5.0) -> None:
+def down(settings: RolloutSettings, grace_s: float = 5.0) -> None:
     """End everything of the state folder, live or not: the gateway first, after its open requests. Repeatable."""
     target = connect(settings)
     target.gateway.stop(grace_s)
@@ -184,8 +184,8 @@ def down(settings: Params, grace_s: float = 5.0) -> None:
             one.note(notes.model_copy(update={"stopping": process.identity if process else "ended"}))
 
 
-def tags(settings: Params) -> list[str]:
-    """Of every process that the state folder may have (core/daemon.py)."""
+def tags(settings: RolloutSettings) -> list[str]:
+    """Of every process that the state folder may have (host/daemon.py)."""
     target = connect(settings)
     return [target.gateway.tag, *(one.tag for one in target.slots.values())]
 

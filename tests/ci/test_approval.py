@@ -23,9 +23,9 @@ import httpx
 import pytest
 import yaml
 
-from bench import place, traffic
-from core.params import Params
+from rehearsal import place, traffic
 from rollout import approval_subscription
+from rollout.params import RolloutSettings
 from rollout.targets import Version, local
 from tests.ci.click import set_alias
 from tests.ci.runner import Checkout, checkout, environments
@@ -43,7 +43,7 @@ class House:
     """Everything that a project has running, with version 1 live, and version 2 registered."""
 
     project: Checkout
-    settings: Params
+    settings: RolloutSettings
     server: mlflow_server.Server
     gitlab: gitlab_part.Gitlab
     production: Path

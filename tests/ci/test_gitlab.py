@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core import params
+from pipelines import params
 
 ROOT = Path(__file__).parents[2]
 CALLED = [file for file in [ROOT / ".gitlab-ci.yml", *(ROOT / "ci").iterdir()] if file.is_file()]

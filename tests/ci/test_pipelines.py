@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ci import measured, recipes
-from core import params
+from pipelines import params
 from tests.ci.runner import ROOT, Checkout, checkout
 from tests.parts import seaweed
 

@@ -16,8 +16,10 @@ import pytest
 import yaml
 
 from ci import recipes
-from core import params, paths
-from models import manifest, registry
+from core import paths
+from core.params import PARAMS_FILE
+from models import manifest
+from registry import store
 from tests.ci.runner import ROOT, Checkout, checkout
 from tests.parts import mlflow_server, seaweed
 from tests.report import project as made
@@ -89,7 +91,7 @@ def test_what_passed_is_registered_and_its_image_built(
         project.run(variables | server.environment | REGISTRY, "register", "build", isolated=True)
         assert not taken.exists(), "what was made is fetched from S3, whatever dvc.lock says"
 
-        version = server.client().get_model_version_by_alias("assay", registry.CANDIDATE)
+        version = server.client().get_model_version_by_alias("assay", store.CANDIDATE)
         kept = project.folder / ".gitlab-ci-local" / "artifacts"
         done = json.loads((kept / "register" / paths.REGISTRATION).read_text())
         digest = manifest.digest(project.folder / "made" / "variants" / done["variant"])
@@ -103,7 +105,7 @@ def test_what_passed_is_registered_and_its_image_built(
     assert told == {"image": image, "manifest_sha256": digest, "variant": done["variant"]}
     assert image in (kept / "build" / "deployment.yaml").read_text()
     login, built, pushed = (tmp_path / "builder" / "asked").read_text().splitlines()
-    assert login == "login --username runner --password-stdin registry.example"
+    assert login == "login --username runner --password-stdin store.example"
     assert (tmp_path / "builder" / "password").read_text().strip() == REGISTRY["CI_REGISTRY_PASSWORD"]
     assert f"BASE={BASE}" in built
     assert pushed.endswith(f"{REGISTRY['CI_REGISTRY_IMAGE']}/server:{digest}")
@@ -115,7 +117,7 @@ def _project(folder: Path, model: Path) -> Checkout:
     (folder / "built").mkdir()
     settings = made.build(folder / "built", model)
     shutil.copytree(folder / "built" / paths.ARTIFACTS, found.folder / "made")
-    shutil.copy(folder / "built" / params.PARAMS_FILE, found.folder)
+    shutil.copy(folder / "built" / PARAMS_FILE, found.folder)
     for name in ("data-docs/index.html", "engines/none", "calibration/none"):
         found.write(f"made/{name}", "")
     real = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -9,7 +9,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # ships no types
 import pytest
 
 from core.errors import TargetError
-from core.params import AnalysisPhase
+from rollout.params import AnalysisPhase
 from rollout.targets import _promql, argo
 from tests.contract.test_targets import LIMITS, Place, cluster, on_argo
 from tests.parts import kube_argo

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from core import plugins
-from models.export import fused
-from models.runtimes import Runtime
+from export import fused
+from runtimes import Runtime
 
 THREADS = 2
 MAX_TOKENS = 24
@@ -75,7 +75,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = with_ends(original, tmp_path_factory.mktemp("model") / family, ends)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     built = BUILDERS[name](folder, tmp_path_factory.mktemp("built"))
-    runtime: Runtime = plugins.load("models.runtimes", name).load(built, THREADS)
+    runtime: Runtime = plugins.load("runtimes", name).load(built, THREADS)
     yield Case(runtime, model, prompts, ends)
     runtime.close()
     runtime.close()  # the contract: twice is fine

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import place as own_place
 from core.errors import TargetError
 from models import manifest
+from rehearsal import place as own_place
 from rollout.targets import SLOTS, Observation, Target, Version, argo, kubernetes, local
 from tests.parts import kube, kube_argo, kube_server
 from tests.parts.memory_target import MemoryTarget

@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import nvml
 from core.errors import RuntimeFault
-from core.params import CompileParams
+from export import fused, standard
+from host import gpu
 from models import families
-from models.export import fused, standard
-from models.runtimes import tensorrt
-from models.runtimes._tensorrt_steps import Batch
-from models.tensorrt import library, profiles
+from runtimes import tensorrt
+from runtimes._tensorrt_steps import Batch
 from tests.contract.test_runtimes import (  # the same tests, on this module's `case`
     PROMPT_LENGTHS,
     THREADS,
@@ -34,6 +32,8 @@ from tests.contract.test_runtimes import (  # the same tests, on this module's `
     with_ends,
 )
 from tests.parts.ort_session import OrtSession
+from trt import library, profiles
+from trt.params import CompileParams
 
 PARAMS = CompileParams(batches=[4, 16], prefill_tokens=32, context_tokens=64)
 
@@ -115,9 +115,9 @@ def test_padding_is_hidden_and_positions_skip_it() -> None:
 def test_a_machine_that_cannot_run_engines_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for card, reason in (
         (None, "no NVIDIA GPU on this machine"),
-        (nvml.Card("NVIDIA H200", "9.0", 143771), r"does not run on compute capability 9.0 \(NVIDIA H200\)"),
+        (gpu.Card("NVIDIA H200", "9.0", 143771), r"does not run on compute capability 9.0 \(NVIDIA H200\)"),
     ):
-        monkeypatch.setattr(nvml, "card", lambda card=card: card)
+        monkeypatch.setattr(gpu, "card", lambda card=card: card)
         with pytest.raises(RuntimeFault, match=reason):
             tensorrt.load(tmp_path, THREADS)
     monkeypatch.setattr(library, "installed", list)

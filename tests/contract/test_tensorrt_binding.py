@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from bench import worker
+from benchmarks import worker
 from core.errors import RuntimeFault
-from core.params import CompileParams
+from export import fused
 from models import families
-from models.export import fused
-from models.quantizers import Context, trt_fp16
-from models.runtimes import tensorrt
-from models.runtimes._tensorrt_session import EngineSession
-from models.tensorrt import profiles
+from quantizers import Context, trt_fp16
+from runtimes import tensorrt
+from runtimes._tensorrt_session import EngineSession
 from tests.parts.ort_session import OrtSession
 from tests.parts.trt_library import on_onnxruntime
+from trt import profiles
+from trt.params import CompileParams
 
 KNOWN = profiles.plan(CompileParams(batches=[4], prefill_tokens=32, context_tokens=64))
 PROMPTS = [[9, 8, 7, 20, 31], [11], [40, 41, 42]]

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from core import nvml, plugins
+from core import plugins
 from core.errors import RuntimeFault
-from core.params import CompileParams, Recipe, TargetParams
+from host import gpu
 from models import manifest
-from models.quantizers import Context
-from models.runtimes import Runtime, tensorrt
-from models.tensorrt import library, make
+from models.params import Recipe
+from quantizers import Context
+from runtimes import Runtime, tensorrt
+from trt import library, make
+from trt.params import CompileParams, TargetParams
 
 pytestmark = pytest.mark.gpu
 PARAMS = CompileParams(batches=[4, 16], prefill_tokens=64, context_tokens=128)
@@ -37,10 +39,10 @@ def quantizer(request: pytest.FixtureRequest) -> str:
 def runtime(quantizer: str, workshop: Context, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """The engine for the card of this machine, compiled here and loaded from its version folder."""
     assert (why := tensorrt.available()) is None, f"engines cannot be executed on this machine: {why}"
-    card = nvml.card()
+    card = gpu.card()
     assert card is not None
     variant, recipe = tmp_path_factory.mktemp(quantizer), Recipe(quantizer=quantizer, runtime="tensorrt")
-    plugin = plugins.load("models.quantizers", quantizer)
+    plugin = plugins.load("quantizers", quantizer)
     facts = plugin.quantize(workshop, plugin.Options(), variant)
     manifest.write(variant, variant=quantizer, recipe=recipe, model_folder=workshop.model_folder, facts=facts)
     source = make.source(quantizer, variant, recipe, workshop.model_folder)
@@ -56,7 +58,7 @@ def runtime(quantizer: str, workshop: Context, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def reference(workshop: Context) -> Iterator[Runtime]:
-    loaded: Runtime = plugins.load("models.runtimes", "torch").load(workshop.model_folder, 2)
+    loaded: Runtime = plugins.load("runtimes", "torch").load(workshop.model_folder, 2)
     yield loaded
     loaded.close()
 

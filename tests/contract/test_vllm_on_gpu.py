@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from core.errors import RuntimeFault
-from core.params import Recipe
 from models import manifest
-from models.quantizers import Context, checkpoint
-from models.runtimes import Event, Logits, Runtime, Sampling, TokenIds, vllm
-from models.runtimes import torch as reference
+from models.params import Recipe
+from quantizers import Context, checkpoint
+from runtimes import Event, Logits, Runtime, Sampling, TokenIds, vllm
+from runtimes import torch as reference
 
 pytestmark = pytest.mark.gpu
 MODEL = Path(__file__).parents[2] / "models/reference"

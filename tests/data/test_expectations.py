@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from core.errors import DataError
-from core.params import DataParams
 from data import splits
 from data.expectations import run, table
+from data.params import DataParams
 from data.tokenize import tokenize
 from models import tokenizer
 
@@ -71,7 +71,7 @@ def test_a_missing_column_stops_the_run(good: pd.DataFrame, tmp_path: Path) -> N
 
 
 def test_the_table_sees_repeats_in_other_words(tiny_qwen2: Path) -> None:
-    from core.records import Item
+    from data.records import Item
 
     words = tokenizer.load(tiny_qwen2)
 

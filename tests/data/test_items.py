@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from core.errors import DataError
-from core.records import Item
 from data import items
+from data.records import Item
 from data.tokenize import tokenize
 from models import tokenizer
 

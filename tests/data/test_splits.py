@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from core.params import DataParams
-from core.records import Item
 from data import splits
+from data.params import DataParams
+from data.records import Item
 
 
 def params(**changes: Any) -> DataParams:

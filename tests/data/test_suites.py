@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from core import plugins
 from core.errors import ConfigError, DataError
-from core.records import Item
 from data import items as prepared
 from data import replies
 from data.normal_form import normal_form
+from data.records import Item
 
 LM_EVAL = {
     "sums": {

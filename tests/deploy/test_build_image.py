@@ -13,10 +13,10 @@ import yaml
 from ci import build_image
 from core import paths
 from core.errors import ConfigError, IntegrityError, ResourceError
-from core.params import Recipe
-from core.records import Registration
 from models import manifest
-from models.runtimes._vllm_settings import EngineSettings
+from models.params import Recipe
+from models.vllm_settings import EngineSettings
+from registry.records import Registration
 from tests.deploy.dockerfile import ROOT
 from tests.rollout.stage import REFERENCE, version
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core import params
-from core.params import Recipe
+from export import fused
 from models import manifest
-from models.export import fused
+from models.params import Recipe
+from pipelines import params
 from tests.deploy import dockerfile
 from tests.deploy.dockerfile import ROOT
 from tests.parts import ports
@@ -56,7 +56,7 @@ def test_its_packages_are_those_of_the_project_s_lock(lock: Path) -> None:
 def test_only_the_code_of_the_server_is_sent_to_the_builder() -> None:
     sent = [
         "core/cli.py",
-        "models/runtimes/ort.py",
+        "runtimes/ort.py",
         "pipelines/serve.py",
         "deploy/docker/requirements-vllm.lock",
         "artifacts/variants/int8/weights.bin",

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ci import build_image
-from core import params
+from pipelines import params
 from tests.deploy import dockerfile
 from tests.deploy.dockerfile import ROOT
 

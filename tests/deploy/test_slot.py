@@ -8,8 +8,8 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]  # ships no types
 import pytest
 
-from core.params import Recipe
 from models import manifest
+from models.params import Recipe
 from rollout.targets import Version, _deployment
 from tests.rollout.stage import REFERENCE, settings
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import params
 from core.errors import AssayError
 from drift import simulate
 from drift.sequential import Bettor, Design, State
+from pipelines import params
 
 ROOT = Path(__file__).parents[2]
 SMALL = Design(margin=0.02, alpha=0.05, budget=400)

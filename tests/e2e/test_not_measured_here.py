@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import variant
+from benchmarks import variant
+from benchmarks.params import BenchmarkParams
 from core import params, paths
-from core.params import BenchmarkParams
-from core.records import Decision, Evaluation
 from data import items
+from evaluation.records import Evaluation
 from models import manifest
+from selection.records import Decision
 from stages import evaluate, quantize, select
 from tests.models import made
 from tests.report import project

@@ -14,19 +14,19 @@ from typing import Any
 
 import yaml
 
-import models.runtimes
+import runtimes
 from core import paths
-from core.params import Recipe
-from core.records import Item
 from data import items, tokenize
 from data.items import Prepared
+from data.records import Item
 from models import families, manifest, tokenizer
+from models.params import Recipe
 
 ROOT = Path(__file__).parents[2]
 CHUNK_ITEMS, MAX_TOKENS, BUDGET = 32, 48, 256
 
-if str(Path(__file__).parent / "runtimes") not in models.runtimes.__path__:
-    models.runtimes.__path__.append(str(Path(__file__).parent / "runtimes"))
+if str(Path(__file__).parent / "runtimes") not in runtimes.__path__:
+    runtimes.__path__.append(str(Path(__file__).parent / "runtimes"))
 
 
 def rows(model_folder: Path, count: int = BUDGET) -> list[Prepared]:

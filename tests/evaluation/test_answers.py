@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from models.evaluation import systems
-from models.evaluation.answers import Answers, Decoding
-from models.runtimes import Generation
+from evaluation import systems
+from evaluation.answers import Answers, Decoding
+from runtimes import Generation
 from tests.evaluation import made
 
 DECODING = Decoding(max_tokens=made.MAX_TOKENS, batch=16, chunk_items=20)

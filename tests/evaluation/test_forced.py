@@ -9,10 +9,10 @@ import pytest
 from core.errors import RuntimeFault
 from drift import divergence
 from drift.divergence import TokenScores
+from evaluation import forced, systems
+from evaluation.systems import System
 from models import families
-from models.evaluation import forced, systems
-from models.evaluation.systems import System
-from models.runtimes import Generation
+from runtimes import Generation
 from tests.evaluation import made
 
 

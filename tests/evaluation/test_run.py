@@ -6,14 +6,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from core.params import EvaluateParams
-from core.records import Evaluation
 from data.items import Prepared
 from drift.sequential import Look
+from evaluation import pairs, record, run, systems
+from evaluation.pairs import Pair
+from evaluation.params import EvaluateParams
+from evaluation.record import Plan
+from evaluation.records import Evaluation
 from models import families, tokenizer
-from models.evaluation import pairs, record, run, systems
-from models.evaluation.pairs import Pair
-from models.evaluation.record import Plan
 from tests.evaluation import made
 
 

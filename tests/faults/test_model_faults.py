@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.errors import AssayError, DataError, ResourceError, SourceError, UnsupportedModelError
-from core.params import ModelParams, Recipe
 from models import preflight, source
+from models.params import ModelParams, Recipe
 from tests import tiny
 
 WEIGHTS = "model.safetensors"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import place
+from gateway.envoy import Gateway
+from gateway.settings import Settings
+from rehearsal import place
 from rollout.targets import Version
-from serving.gateway.gateway import Gateway
-from serving.gateway.settings import Settings
 from tests.parts import ports
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench import place
-from core import daemon
 from core.errors import TargetError
-from core.params import RateLimitParams
+from gateway.params import RateLimitParams
+from host import daemon
 from pipelines import gateway
+from rehearsal import place
 from rollout.targets import Version, local
 
 

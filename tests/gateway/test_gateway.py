@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from core.errors import ConfigError, TargetError
-from serving.gateway.gateway import Gateway
-from serving.gateway.settings import Route
+from gateway.envoy import Gateway
+from gateway.settings import Route
 
 
 class Slot(ThreadingHTTPServer):

@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from bench import place
 from core.errors import ConfigError
 from core.files import write_text
-from core.params import JwtParams, RateLimitParams
+from gateway.params import JwtParams, RateLimitParams
+from rehearsal import place
 from rollout.targets import Version, local
 from rollout.targets.local import LocalTarget
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import place, switching
-from bench.traffic import Plan, Traffic
+from rehearsal import place, switching
+from rehearsal.traffic import Plan, Traffic
 from rollout.targets import Version, local
 
 LOG_S = 1.5  # until the gateway has written the last line of its log

@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench import place
-from core import daemon
 from core.errors import TargetError
-from core.params import Params
+from host import daemon
+from rehearsal import place
+from rollout.params import RolloutSettings
 from rollout.targets import Slot, Version, local
 from rollout.targets.local import LocalTarget
 
-Stack = tuple[Params, LocalTarget]
+Stack = tuple[RolloutSettings, LocalTarget]
 LONG = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"
 
 
@@ -40,14 +40,14 @@ def _wait_empty(target: LocalTarget, slot: Slot, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def _elsewhere(settings: Params, code: str) -> subprocess.CompletedProcess[str]:
+def _elsewhere(settings: RolloutSettings, code: str) -> subprocess.CompletedProcess[str]:
     """Run `code` with `target` in another process, as a controller would."""
     lines = [
         "import os, signal, sys",
         "from pathlib import Path",
-        "from core.params import Params",
+        "from rollout.params import RolloutSettings",
         "from rollout.targets import Version, local",
-        "settings = Params.model_validate_json(sys.stdin.read())",
+        "settings = RolloutSettings.model_validate_json(sys.stdin.read())",
         "target = local.connect(settings)",
         code,
     ]
@@ -152,7 +152,7 @@ def test_what_a_caretaker_has_in_hand_ends_with_its_owner(
     settings = place.settings(tmp_path)
     code = "\n".join(
         [
-            "from core import caretaker",
+            "from rehearsal import caretaker",
             "signal.signal(signal.SIGINT, signal.default_int_handler)",  # a background shell has it ignored
             "with caretaker.of(local.tags(settings)):",
             f"    version = Version('assay', 1, {versions[0].digest!r}, Path({str(versions[0].folder)!r}))",

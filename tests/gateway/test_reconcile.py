@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from bench import place
 from pipelines import reconcile
+from rehearsal import place
 from rollout.desk import Desk
 from rollout.questions import asker
 from rollout.record import RolloutRecord, Who

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigError
-from serving.gateway import render
-from serving.gateway.gateway import Gateway
-from serving.gateway.settings import Route, Settings
+from gateway import render
+from gateway.envoy import Gateway
+from gateway.settings import Route, Settings
 
 SETTINGS = Settings(folder=Path("state"), port=9000, blue_port=9001, green_port=9002)
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration import run as calibration_run
+from calibration import statistics
+from calibration.params import CalibrateParams
 from core import plugins
-from core.params import CalibrateParams, Recipe
-from core.records import Item
 from data.items import Prepared, save
-from models import calibration, calibration_run, families, manifest
-from models.export import fused, standard
-from models.quantizers import Context
+from data.records import Item
+from export import fused, standard
+from models import families, manifest
+from models.params import Recipe
+from quantizers import Context
 
 THREADS = 2
 CALIBRATE = CalibrateParams(prefill_items=16, decode_items=8, decode_steps=8, batch=4, sample_rows=128)
@@ -43,8 +46,8 @@ def context(model_folder: Path, folder: Path, rows: Sequence[Prepared]) -> Conte
     fused.export(model_folder, folder / "export" / "fused", THREADS)
     standard.export(model_folder, folder / "export" / "standard", THREADS)
     kept = folder / "kept.safetensors"
-    calibration.save(
-        folder / "calibration" / calibration.FILE,
+    statistics.save(
+        folder / "calibration" / statistics.FILE,
         calibration_run.run(model_folder, rows, CALIBRATE, THREADS, 0, kept),
     )
     return Context(model_folder, folder / "export", folder / "calibration", folder / "data", THREADS, 0)
@@ -52,7 +55,7 @@ def context(model_folder: Path, folder: Path, rows: Sequence[Prepared]) -> Conte
 
 def variant(name: str, recipe: Recipe, context: Context, folder: Path) -> Path:
     """What `quantize` leaves for `recipe` in `folder`."""
-    quantizer = plugins.load("models.quantizers", recipe.quantizer)
+    quantizer = plugins.load("quantizers", recipe.quantizer)
     folder.mkdir(parents=True, exist_ok=True)
     facts = quantizer.quantize(context, quantizer.Options.model_validate(recipe.options), folder)
     manifest.write(folder, variant=name, recipe=recipe, model_folder=context.model_folder, facts=facts)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import IntegrityError
-from core.params import Recipe
 from models import manifest
+from models.params import Recipe
 
 RECIPE = Recipe.model_construct(quantizer="weight_only", runtime="ort", options={"bits": 4, "block_size": 32})
 

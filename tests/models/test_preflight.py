@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from core.errors import ResourceError
-from core.params import Recipe
 from models import families, preflight
+from models.params import Recipe
 from models.preflight import GIB
 from tests.models.test_families import R1_QWEN
 

@@ -12,9 +12,9 @@ import pytest
 
 from core import paths
 from core.errors import ResourceError, SourceError, UnsupportedModelError
-from core.params import ModelParams
 from models import manifest, source
 from models.families import Architecture
+from models.params import ModelParams
 from tests.parts.hub import Hub, hub
 from tests.parts.seaweed import S3, s3
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from core.params import Recipe
-from models import families, manifest
-from models.quantizers import Context, checkpoint, fp8, gptq
-from models.runtimes import _vllm_settings, vllm
-from models.runtimes._vllm_settings import EngineSettings
+from models import families, manifest, vllm_settings
+from models.params import Recipe
+from models.vllm_settings import EngineSettings
+from quantizers import Context, checkpoint, fp8, gptq
+from runtimes import vllm
 
 SETTINGS = EngineSettings(
     quantization="compressed-tensors", max_num_seqs=64, max_model_len=4096, kv_cache_dtype="fp8", cuda_graphs=False
@@ -31,22 +31,22 @@ def _version(tmp_path: Path, model: Path, facts: dict[str, object]) -> Path:
 
 def test_the_manifest_gives_back_what_the_recipe_said(tmp_path: Path, tiny_qwen2: Path) -> None:
     folder = _version(tmp_path, tiny_qwen2, {"engine": SETTINGS.model_dump()})
-    assert _vllm_settings.of(folder) == SETTINGS
+    assert vllm_settings.of(folder) == SETTINGS
 
 
 def test_a_version_for_another_runtime_or_with_a_wrong_setting_is_refused(tmp_path: Path, tiny_qwen2: Path) -> None:
     folder = _version(tmp_path, tiny_qwen2, {})
     with pytest.raises(ConfigError, match="no vLLM settings in its manifest"):
-        _vllm_settings.of(folder)
+        vllm_settings.of(folder)
     recipe = Recipe(quantizer="fp8", runtime="vllm")
     manifest.write(folder, variant="v", recipe=recipe, model_folder=tiny_qwen2, facts={"engine": {"dtype": "int3"}})
     with pytest.raises(ConfigError, match="dtype"):
-        _vllm_settings.of(folder)
+        vllm_settings.of(folder)
 
 
 def test_what_was_measured_is_what_serves() -> None:
-    engine = _vllm_settings.engine_arguments(SETTINGS, Path("/models/v"))
-    served = _vllm_settings.serve_arguments(SETTINGS, "/models/v", "assay", port=9000)
+    engine = vllm_settings.engine_arguments(SETTINGS, Path("/models/v"))
+    served = vllm_settings.serve_arguments(SETTINGS, "/models/v", "assay", port=9000)
     assert served == [
         "/models/v",
         "--served-model-name=assay",
@@ -70,11 +70,9 @@ def test_what_was_measured_is_what_serves() -> None:
 
 
 def test_defaults_leave_the_engine_its_own_choice() -> None:
-    served = _vllm_settings.serve_arguments(EngineSettings(), "/models/v", "assay")
+    served = vllm_settings.serve_arguments(EngineSettings(), "/models/v", "assay")
     assert not [one for one in served if "max-model-len" in one or "quantization" in one or "eager" in one]
-    assert (
-        _vllm_settings.engine_arguments(EngineSettings(kv_cache_mib=2), Path("v"))["kv_cache_memory_bytes"] == 2**21
-    )
+    assert vllm_settings.engine_arguments(EngineSettings(kv_cache_mib=2), Path("v"))["kv_cache_memory_bytes"] == 2**21
 
 
 R1_QWEN = {"layers": 28, "kv_heads": 2, "head_dim": 128, "max_position_embeddings": 131072}  # R1-Distill-Qwen-1.5B
@@ -99,10 +97,10 @@ def test_settings_that_vllm_would_refuse_are_refused_first(
 ) -> None:
     architecture = families.read(tiny_qwen2).model_copy(update=R1_QWEN)
     if message is None:
-        _vllm_settings.check(EngineSettings(**settings), architecture)
+        vllm_settings.check(EngineSettings(**settings), architecture)
     else:
         with pytest.raises(ConfigError, match=message):
-            _vllm_settings.check(EngineSettings(**settings), architecture)
+            vllm_settings.check(EngineSettings(**settings), architecture)
 
 
 def test_a_quantizer_refuses_them_before_it_loads_a_weight(tiny_qwen2: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A registry in one JSON file: what rollout/registry.py's protocol asks, for tests that kill the controller."""
+"""A registry in one JSON file: what rollout/aliases.py's protocol asks, for tests that kill the controller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import RegistryError
 from core.files import write_text
 from core.records import Verdict
-from rollout.registry import CHAMPION, PREVIOUS, Registered
+from rollout.aliases import CHAMPION, PREVIOUS, Registered
 
 
 class MemoryRegistry:

@@ -5,7 +5,7 @@
         server.client().set_registered_model_alias("assay", "approved", str(version))
 
 Clients, also in other processes, need `server.environment`; `monkeypatch` it when the test's own process uses
-models.registry. About 8 s of CPU to start, so share one for a file.
+registry.store. About 8 s of CPU to start, so share one for a file.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ import onnxruntime
 import torch
 
 from models.families import Architecture
-from models.runtimes._tensorrt_steps import Feed, shapes
-from models.tensorrt import profiles
-from models.tensorrt.profiles import Profile
+from runtimes._tensorrt_steps import Feed, shapes
+from trt import profiles
+from trt.profiles import Profile
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 

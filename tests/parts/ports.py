@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from bench.place import free_ports as free
+from rehearsal.place import free_ports as free
 
 __all__ = ["free"]

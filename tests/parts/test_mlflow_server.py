@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models import manifest
-from rollout.registry import MlflowRegistry
+from rollout.aliases import MlflowRegistry
 from tests.parts import mlflow_server
 from tests.rollout.stage import version
 
@@ -24,7 +24,7 @@ def test_versions_aliases_and_files_survive_a_restart(tmp_path: Path, monkeypatc
         server.start()
         for key, value in server.environment.items():
             monkeypatch.setenv(key, value)
-        monkeypatch.setattr("rollout.registry.VERSIONS", tmp_path / "versions")
+        monkeypatch.setattr("rollout.aliases.VERSIONS", tmp_path / "versions")
         registry = MlflowRegistry("assay")
         assert registry.alias("approved") == number == 1
         assert registry.version(1).evidence == "pass"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from models.tensorrt.library import Library
+from trt.library import Library
 
 DTYPES = {"tensor(float16)": np.float16, "tensor(int64)": np.int64}
 

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
-from core import daemon
 from core.errors import DataError
 from demo import story, versions
+from host import daemon
 from rollout.states import State
 from tests.rollout.stage import ROOT
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from core import paths
-from core.records import Registration
 from models import manifest
 from pipelines.repro import exit_code
+from registry.records import Registration
 from tests.report import fixtures, project
 
 STAGES = {

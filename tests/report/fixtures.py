@@ -7,23 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core.records import (
-    Behaviour,
-    Benchmark,
-    Evaluation,
-    Flip,
-    Flips,
-    Interval,
-    Look,
-    Machine,
-    Percentiles,
-    Spread,
-    TaskAccuracy,
-    TeacherForced,
-    Verdict,
-    Workload,
-)
-from models.gates import Evidence
+from benchmarks.records import Benchmark, Percentiles, Spread, Workload
+from core.records import Interval, Verdict
+from drift.records import Behaviour, Flips, TeacherForced
+from evaluation.records import Evaluation, Flip, Look, TaskAccuracy
+from host.records import Machine
+from selection.gates import Evidence
 
 TASKS = ("chain_sum", "gcd", "products", "word_problems")
 MACHINE = Machine(

@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 
-from core import params, paths
-from core.records import Benchmark, Evaluation
+from benchmarks.records import Benchmark
+from core import paths
+from evaluation.records import Evaluation
 from models import manifest
+from pipelines import params
 from tests.report import fixtures
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from core import paths
-from core.records import Compilation, Engine, EngineLayers, EngineMemory
 from report import engines, page
 from stages import report, select
 from tests.report import project
+from trt.records import Compilation, Engine, EngineLayers, EngineMemory
 
 MEMORY = EngineMemory(
     batch=16, context_tokens=512, weights_mib=9.1, kv_cache_mib=64, logits_mib=6, activation_mib=50.3,

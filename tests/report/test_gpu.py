@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_records import GpuRun
 from core.errors import DataError
-from core.records import GpuRun
 from report import gpu
 
 ROOT = Path(__file__).parents[2]

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gpu_records import GpuRun
 from core import params, paths
-from core.records import DataCheck, DataChecks, Decision, GpuRun
+from data.records import DataCheck, DataChecks
 from drift.sequential import Look
+from evaluation import record
+from evaluation.record import Plan
 from models import manifest
-from models.evaluation import record
-from models.evaluation.record import Plan
 from report import charts, gpu, material, page
 from report.svg import ROLES
+from selection.records import Decision
 from stages import report, select
 from tests.report import fixtures, project
 
@@ -115,8 +117,8 @@ def test_figures_take_their_colours_from_the_page(root: Path) -> None:
 
 
 def test_the_same_records_give_the_same_bytes(root: Path) -> None:
-    found = material.gather(params.load())
-    assert page.html(found) == page.html(material.gather(params.load()))
+    found = material.gather(params.load(material.Settings))
+    assert page.html(found) == page.html(material.gather(params.load(material.Settings)))
     assert page.markdown(found) == page.markdown(found)
 
 
@@ -174,7 +176,7 @@ def test_not_measured_here_and_a_missing_batch_are_told(root: Path) -> None:
 
 
 def test_what_would_settle_a_verdict_is_said_once_beside_it(root: Path) -> None:
-    plan = Plan("int8-static", 0.25, params.load().evaluate, 192, 1, 6000)
+    plan = Plan("int8-static", 0.25, params.load(material.Settings).evaluate, 192, 1, 6000)
     reason = record.reason(plan, Look(6000, -0.001, -0.006, 0.004, "inconclusive", False, 19000))
     settle: dict[str, Any] = {"verdict": "inconclusive", "items_to_settle": 19000, "margin_points": 0.25}
     project.save(root, fixtures.evaluation("int8-static", reason=reason, **settle), fixtures.benchmark("int8-static"))

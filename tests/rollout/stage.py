@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
-from core.params import Params, Recipe
-from core.records import Item, Verdict
+from core.records import Verdict
+from data.records import Item
 from models import manifest
+from models.params import Recipe
 from rollout import planning
 from rollout.analysis import Answers
 from rollout.controller import Controller
+from rollout.params import RolloutSettings
 from rollout.record import Rollout, RolloutRecord, Who
 from rollout.targets import Target, Version
 from tests.parts.memory_registry import MemoryRegistry
@@ -31,16 +33,17 @@ QUICK: dict[str, Any] = {
 PHASE: dict[str, Any] = {"interval_s": 0.02, "count": 2, "inconclusive_limit": 0, "suite_items": 2}
 
 
-def settings(**changes: Any) -> Params:
+def settings(**changes: Any) -> RolloutSettings:
     """The shipped params, with everything that waits made short; `changes` go into the rollout section."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     rollout = raw["rollout"] | QUICK | changes
     for side in ("before", "after"):
         rollout[side] = raw["rollout"][side] | PHASE | changes.get(side, {})
-    return Params.model_validate(raw | {"rollout": rollout})
+    own = {name: raw[name] for name in RolloutSettings.model_fields}
+    return RolloutSettings.model_validate(own | {"rollout": rollout})
 
 
-def analysed(settings: Params, phase: dict[str, Any], conditions: dict[str, str]) -> Params:
+def analysed(settings: RolloutSettings, phase: dict[str, Any], conditions: dict[str, str]) -> RolloutSettings:
     """`settings` with `phase` and `conditions` in both analyses, and a controller that looks often."""
     rollout = settings.rollout
     changed = {
@@ -66,7 +69,7 @@ class Stage:
     """Version 1 is live and champion; version 2 is the one to roll out."""
 
     root: Path
-    settings: Params = field(default_factory=settings)
+    settings: RolloutSettings = field(default_factory=settings)
     script: Script = field(default_factory=Script)
     evidence: Verdict = "pass"
     wrong: tuple[int, ...] = ()  # versions that answer every question wrongly

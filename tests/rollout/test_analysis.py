@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import params
 from core.errors import ConfigError, TargetError
-from core.params import AnalysisPhase
+from pipelines import params
 from rollout import analysis
 from rollout.analysis import Answers, Figures, Measurement, measure, quantile, verdict, window
 from rollout.condition import NAMES, Condition, Missing
+from rollout.params import AnalysisPhase
 from rollout.scrape import sample
 from rollout.targets import Sample
 from serving.metrics import Metrics

@@ -22,14 +22,14 @@ from typing import Any
 
 import pytest
 
-from bench import place
-from bench.traffic import Plan, Traffic
-from core import daemon
-from core.params import Params
+from host import daemon
 from pipelines import promote
+from rehearsal import place
+from rehearsal.traffic import Plan, Traffic
 from rollout import questions
 from rollout.controller import Controller
 from rollout.desk import EXIT_CODES, Desk
+from rollout.params import RolloutSettings
 from rollout.record import Rollout, RolloutRecord
 from rollout.states import State
 from rollout.targets import Version, local, other
@@ -72,7 +72,7 @@ class Stage:
     """One gateway and two versions; every promote goes to the version that is not live."""
 
     root: Path
-    settings: Params
+    settings: RolloutSettings
     target: local.LocalTarget
     versions: dict[int, Version]
     killed: list[tuple[float, str]] = field(default_factory=list)

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from bench import place
-from core.params import Params
+from rehearsal import place
 from rollout import planning, questions
 from rollout.controller import Controller
+from rollout.params import RolloutSettings
 from rollout.record import Rollout, RolloutRecord
 from rollout.states import State
 from rollout.targets import Version, local
@@ -49,7 +49,7 @@ class Traffic:
 
 
 @contextmanager
-def _traffic(settings: Params) -> Iterator[Traffic]:
+def _traffic(settings: RolloutSettings) -> Iterator[Traffic]:
     found = Traffic(f"http://{settings.rollout.local.host}:{settings.rollout.local.port}")
     clients = [threading.Thread(target=found.run) for _ in range(2)]
     for client in clients:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from core.errors import IntegrityError, RegistryError
-from models import manifest, registry
-from rollout.registry import CHAMPION, PREVIOUS, MlflowRegistry
+from models import manifest
+from registry import store
+from rollout.aliases import CHAMPION, PREVIOUS, MlflowRegistry
 from tests.rollout.stage import version
 
 
@@ -20,7 +21,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
         patch.chdir(root)
-        client = registry.connect()
+        client = store.connect()
         client.create_registered_model("assay")
         for number, tags in enumerate(
             (
@@ -70,7 +71,7 @@ def test_the_files_of_a_version_are_fetched_once_and_whole(
     found: MlflowRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rollout.registry.VERSIONS", tmp_path / "versions")
+    monkeypatch.setattr("rollout.aliases.VERSIONS", tmp_path / "versions")
     folder = found.folder(found.version(1))
     assert manifest.verify(folder).variant == "v1"
     assert manifest.digest(folder) == found.version(1).digest
@@ -82,7 +83,7 @@ def test_the_files_of_a_version_are_fetched_once_and_whole(
 def test_files_that_are_not_what_was_registered_are_refused(
     found: MlflowRegistry, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rollout.registry.VERSIONS", tmp_path / "versions")
+    monkeypatch.setattr("rollout.aliases.VERSIONS", tmp_path / "versions")
     client.set_model_version_tag("assay", "4", "manifest_sha256", "e" * 64)
     with pytest.raises(IntegrityError, match="no folder with manifest eeeeeeeeeeee"):
         found.folder(found.version(4))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core import params
 from core.errors import DataError
+from pipelines import params
 from rollout import table
 from rollout.states import State
 from tests.rollout.stage import ROOT

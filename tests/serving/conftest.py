@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.params import Recipe
+from export import fused
 from models import manifest
-from models.export import fused
-from models.runtimes import echo
+from models.params import Recipe
+from runtimes import echo
 from tests.serving.running import Server, server
 
 SLOW_MS = 20.0

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from core.errors import ConfigError
-from models.runtimes import echo
+from runtimes import echo
 from serving.cache import Cache
 from tests.parts import redis
 from tests.serving.running import Server, server

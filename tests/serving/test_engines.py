@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.runtimes import Engine, Event, Generation, Sampling, _ort_batching, _ort_settings, ort
-from models.runtimes._ort_engine import GenaiEngine
+from runtimes import Engine, Event, Generation, Sampling, _ort_batching, _ort_settings, ort
+from runtimes._ort_engine import GenaiEngine
 
 MAX_TOKENS = 20
 BATCH = 4

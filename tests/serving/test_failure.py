@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from core.errors import ConfigError, ResourceError
-from models.runtimes import Event, Sampling, TokenIds, echo
+from runtimes import Event, Sampling, TokenIds, echo
 from serving import app, service, settings
 
 CALLS_BEFORE_FAILURE = 3

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from core.errors import ConfigError
-from models.runtimes import echo
+from runtimes import echo
 from serving import settings
 from serving.auth import Keys
 from tests.serving.running import Server, server

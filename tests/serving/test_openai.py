@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from models import manifest
-from models.runtimes import ort
+from runtimes import ort
 from serving.text import Words
 from tests.serving.running import Server
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from models.runtimes import echo
+from runtimes import echo
 from tests.serving.running import Server, server
 
 TEXT = "one two three four five six"

@@ -9,7 +9,7 @@ from core import params
 from stages import calibrate
 from tests.models import made
 
-SETTINGS = params.load(Path(__file__).parents[2] / "params.yaml")
+SETTINGS = params.load(calibrate.Settings, Path(__file__).parents[2] / "params.yaml")
 
 
 def test_an_edited_question_starts_anew(tiny_qwen2: Path) -> None:

@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import variant
-from core import nvml, params, paths, plugins
+import runtimes
+from benchmarks import variant
+from benchmarks.params import BenchmarkParams
+from core import paths, plugins
 from core.errors import ConfigError
-from core.params import BenchmarkParams
-from core.records import Compilation
-from models import gates, manifest, runtimes
-from models.gates import Evidence
-from models.quantizers import Context
+from host import gpu
+from models import manifest
+from pipelines import params
+from quantizers import Context
+from selection import gates
+from selection.gates import Evidence
 from stages import compile as stage
+from trt.records import Compilation
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,12 +37,12 @@ def root(workshop: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(nvml, "card", lambda: None)
+    monkeypatch.setattr(gpu, "card", lambda: None)
     settings = params.load()
     shutil.copytree(workshop.model_folder, paths.MODEL)
     folder = paths.VARIANTS / "trt-int8"
     folder.mkdir(parents=True)
-    plugin = plugins.load("models.quantizers", "trt_int8")
+    plugin = plugins.load("quantizers", "trt_int8")
     facts = plugin.quantize(workshop, plugin.Options(), folder)
     recipe = settings.recipe("trt-int8")
     manifest.write(folder, variant="trt-int8", recipe=recipe, model_folder=paths.MODEL, facts=facts)

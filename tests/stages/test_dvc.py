@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core import params
+from pipelines import params
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("bench", "core", "data", "drift", "models", "report", "stages")

@@ -13,9 +13,9 @@ import pytest
 
 from core import paths
 from core.errors import ConfigError, IntegrityError, ResourceError
-from core.params import Recipe
-from core.records import Evaluation
+from evaluation.records import Evaluation
 from models import manifest
+from models.params import Recipe
 from stages import evaluate
 from tests.evaluation import made
 

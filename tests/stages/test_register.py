@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
-from core import params, paths
+from core import paths
 from core.errors import DataError, IntegrityError, NoVariantPassed, RegistryError
-from core.records import Decision, Registration
-from models import manifest, registry, tokenizer
-from models.quantizers import Context, weight_only
-from models.runtimes import ort
+from models import manifest, tokenizer
+from pipelines import params
+from quantizers import Context, weight_only
+from registry import store
+from registry.records import Registration
+from runtimes import ort
+from selection.records import Decision
 from stages import register, report, select
 from tests.report import fixtures, project
 
@@ -39,7 +42,7 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{path}"
     try:
-        registry.connect().search_registered_models()
+        store.connect().search_registered_models()
     finally:
         os.environ.pop("MLFLOW_TRACKING_URI")
         if before is not None:
@@ -85,7 +88,7 @@ def spoil(root: Path, *names: str) -> None:
 
 def test_the_version_carries_its_evidence(root: Path) -> None:
     done = again()
-    client = registry.connect()
+    client = store.connect()
     version = client.get_model_version_by_alias("assay", "candidate")
     digest = manifest.digest(paths.VARIANTS / "int8-static")
     assert (done.created, done.model_version, done.manifest_sha256) == (True, 1, digest)
@@ -100,8 +103,8 @@ def test_the_version_carries_its_evidence(root: Path) -> None:
 
 def test_runs_compare_the_variants(root: Path) -> None:
     again()
-    client = registry.connect()
-    runs = {run.info.run_name: run for run in client.search_runs([registry.experiment(client)])}
+    client = store.connect()
+    runs = {run.info.run_name: run for run in client.search_runs([store.experiment(client)])}
     assert set(runs) == set(project.VARIANTS)
     run = runs["int8-static"].data
     assert run.params["quantizer"] == "none"
@@ -116,14 +119,14 @@ def test_runs_compare_the_variants(root: Path) -> None:
 
 def test_the_same_manifest_is_the_same_version_and_takes_the_alias_back(root: Path) -> None:
     first = again()
-    client = registry.connect()
-    runs = len(client.search_runs([registry.experiment(client)]))
+    client = store.connect()
+    runs = len(client.search_runs([store.experiment(client)]))
     client.delete_registered_model_alias("assay", "candidate")
     second = again()
     assert second == first.model_copy(update={"created": False})
     assert int(client.get_model_version_by_alias("assay", "candidate").version) == 1
     assert len(client.search_model_versions("name = 'assay'")) == 1
-    assert len(client.search_runs([registry.experiment(client)])) == runs
+    assert len(client.search_runs([store.experiment(client)])) == runs
 
 
 def test_another_variant_is_another_version_and_the_old_one_stops_saying_it_passed(root: Path) -> None:
@@ -131,7 +134,7 @@ def test_another_variant_is_another_version_and_the_old_one_stops_saying_it_pass
     spoil(root, "int8-static")
     second = again()
     assert (second.variant, second.model_version, second.created) == ("fp32", 2, True)
-    client = registry.connect()
+    client = store.connect()
     assert int(client.get_model_version_by_alias("assay", "candidate").version) == 2
     old = client.get_model_version("assay", "1")
     assert (old.tags["validation_status"], old.tags["verdict.drift"]) == ("failed", "fail")
@@ -146,7 +149,7 @@ def test_nothing_passed_registers_nothing_and_names_gate_and_variant(root: Path)
     assert caught.value.exit_code == 3
     assert "int8-static: drift failed" in str(caught.value)
     assert not paths.REGISTRATION.exists()
-    versions = registry.connect().search_model_versions("name = 'assay'")
+    versions = store.connect().search_model_versions("name = 'assay'")
     assert [version.tags["validation_status"] for version in versions] == ["failed"]
 
 
@@ -175,7 +178,7 @@ def test_a_flipped_byte_is_refused_before_mlflow_hears_of_it(root: Path) -> None
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(IntegrityError, match=r"changed: tokenizer\.json"):
         register.main()
-    assert not registry.connect().search_registered_models()
+    assert not store.connect().search_registered_models()
 
 
 def test_without_a_report_nothing_is_registered(root: Path) -> None:

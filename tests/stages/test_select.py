@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from core import paths
-from core.records import Decision, Verdict
+from core.records import Verdict
 from models import manifest
+from selection.records import Decision
 from stages import select
 from tests.report import fixtures, project
 

@@ -2,7 +2,7 @@
 
 `table.json`: {"answers": {prompt: [token ids, finished]}, "noise": standard deviation of the logits' error,
 "vocabulary": n, "delay_s": time each call takes}. Calls are appended to the file that TABLED_LOG names; TABLED_REASON
-says why it cannot run here. tests/evaluation/made.py puts this folder on the path of models.runtimes.
+says why it cannot run here. tests/evaluation/made.py puts this folder on the path of runtimes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.runtimes import Generation, Logits, TokenIds
+from runtimes import Generation, Logits, TokenIds
 
 
 def load(folder: Path, threads: int) -> Tabled:

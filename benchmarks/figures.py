@@ -1,0 +1,89 @@
+"""Timestamps to figures: pure functions. Times in ms, rates in tokens per second; every figure carries its count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.records import Percentiles, Spread, Workload
+from benchmarks.side import Sample
+
+
+def ttft_ms(sample: Sample) -> float:
+    """Time to first token: from the request to the first token of the batch."""
+    return sample.stamps_s[0] * 1000
+
+
+def itl_ms(sample: Sample) -> list[float]:
+    """Inter-token latencies, one for each decode step (a batch's tokens of one step arrive together)."""
+    return [float(gap) * 1000 for gap in np.diff(sample.stamps_s)]
+
+
+def output_tok_s(sample: Sample) -> float:
+    """Output tokens of the batch over the whole request, prefill included."""
+    return sample.batch * len(sample.stamps_s) / sample.wall_s
+
+
+def decode_tok_s(sample: Sample) -> float:
+    """Output tokens after the first over the time after the first: what a user sees streaming, times the batch."""
+    return sample.batch * (len(sample.stamps_s) - 1) / (sample.stamps_s[-1] - sample.stamps_s[0])
+
+
+def prompt_tok_s(sample: Sample) -> float:
+    """Prompt tokens of the batch over the time to first token."""
+    return sample.prompt_tokens / sample.stamps_s[0]
+
+
+def percentiles(values: Sequence[float]) -> Percentiles:
+    """p50, p95 and p99 with linear interpolation between order statistics (NumPy's default; Hyndman and Fan's 7)."""
+    p50, p95, p99 = (float(value) for value in np.percentile(values, [50, 95, 99]))
+    return Percentiles(p50=p50, p95=p95, p99=p99, count=len(values))
+
+
+def quantiles(values: Sequence[float]) -> list[float]:
+    """The 0th, 5th, … 100th percentile (21 values): enough to draw the distribution."""
+    return [float(value) for value in np.percentile(values, range(0, 101, 5))]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median over rounds with the lowest and the highest round."""
+    return Spread(median=float(np.median(values)), low=min(values), high=max(values), rounds=len(values))
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
+    """Ratio paired by round: what slows the machine in one round slows both sides of it."""
+    return spread([above / below for above, below in zip(numerators, denominators, strict=True)])
+
+
+def workload(
+    variant: Sequence[Sample],
+    baseline: Sequence[Sample],
+    variant_first: Sequence[Sample] = (),
+    baseline_first: Sequence[Sample] = (),
+) -> Workload:
+    """The figures of one batch size from the rounds of both sides; `prompt_tokens` is the mean for one request.
+
+    `..._first` are short requests that count for the time to first token only.
+    """
+    gaps = [gap for sample in variant for gap in itl_ms(sample)]
+    baseline_gaps = [gap for sample in baseline for gap in itl_ms(sample)]
+    decode = [decode_tok_s(sample) for sample in variant]
+    baseline_decode = [decode_tok_s(sample) for sample in baseline]
+    batch = variant[0].batch
+    return Workload(
+        batch=batch,
+        prompt_tokens=round(sum(sample.prompt_tokens for sample in variant) / (batch * len(variant))),
+        output_tokens=len(variant[0].stamps_s),
+        ttft_ms=percentiles([ttft_ms(sample) for sample in (*variant, *variant_first)]),
+        itl_ms=percentiles(gaps),
+        output_tok_s=spread([output_tok_s(sample) for sample in variant]),
+        decode_tok_s=spread(decode),
+        baseline_output_tok_s=spread([output_tok_s(sample) for sample in baseline]),
+        baseline_decode_tok_s=spread(baseline_decode),
+        decode_ratio=ratio(decode, baseline_decode),
+        baseline_ttft_ms=percentiles([ttft_ms(sample) for sample in (*baseline, *baseline_first)]),
+        baseline_itl_ms=percentiles(baseline_gaps),
+        itl_quantiles_ms=quantiles(gaps),
+        baseline_itl_quantiles_ms=quantiles(baseline_gaps),
+    )

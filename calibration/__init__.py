@@ -1,0 +1,1 @@
+"""Running statistics of the inputs of every matmul, over the calibration items: what quantizers take scales from."""

@@ -1,0 +1,99 @@
+"""Both answers to one item, decoded and scored; the table of them that is kept, and what the record tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core import files
+from data import items
+from data.items import Prepared
+from data.records import Item
+from drift.behaviour import Answer
+from evaluation.records import Flip, TaskAccuracy
+from runtimes import Generation
+
+Decode = Callable[[Sequence[int]], str]
+MAX_EXAMPLES = 20  # flips in each direction that the record shows; the parquet file has all
+SIDE_FIELDS = (("ids", pa.list_(pa.int32())), ("text", pa.string()), ("right", pa.bool_()), ("finished", pa.bool_()))
+SCHEMA = pa.schema(
+    [("item_id", pa.string()), ("task", pa.string()), ("answer", pa.string())]
+    + [(f"{side}_{name}", kind) for side in ("reference", "variant") for name, kind in SIDE_FIELDS]
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One item with both answers, and whether each is right."""
+
+    item: Item
+    reference: Answer
+    variant: Answer
+    reference_right: bool
+    variant_right: bool
+
+
+def pair(
+    rows: Sequence[Prepared], reference: Sequence[Generation], variant: Sequence[Generation], decode: Decode
+) -> list[Pair]:
+    """Decode and score both answers to each row with the scorer of its suite."""
+    pairs = []
+    for row, one, other in zip(rows, reference, variant, strict=True):
+        sides = [Answer(made.token_ids, decode(made.token_ids), made.finished) for made in (one, other)]
+        right = [items.is_right(row.item, side.text) for side in sides]
+        pairs.append(Pair(row.item, sides[0], sides[1], right[0], right[1]))
+    return pairs
+
+
+def save(path: Path, pairs: Sequence[Pair]) -> None:
+    """One row an item, atomically; no pairs give a table with no rows."""
+    records = []
+    for one in pairs:
+        record: dict[str, object] = {"item_id": one.item.id, "task": one.item.task, "answer": one.item.answer}
+        for name, side, right in (
+            ("reference", one.reference, one.reference_right),
+            ("variant", one.variant, one.variant_right),
+        ):
+            values = (list(side.token_ids), side.text, right, side.finished)
+            record |= {f"{name}_{key}": value for (key, _), value in zip(SIDE_FIELDS, values, strict=True)}
+        records.append(record)
+    with files.atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), temporary)
+
+
+def by_task(pairs: Sequence[Pair]) -> list[TaskAccuracy]:
+    """Accuracy of both sides for each task, in alphabetical order."""
+    found = []
+    for task in sorted({one.item.task for one in pairs}):
+        chosen = [one for one in pairs if one.item.task == task]
+        found.append(
+            TaskAccuracy(
+                task=task,
+                items=len(chosen),
+                reference=sum(one.reference_right for one in chosen) / len(chosen),
+                variant=sum(one.variant_right for one in chosen) / len(chosen),
+            )
+        )
+    return found
+
+
+def flip_examples(pairs: Sequence[Pair]) -> list[Flip]:
+    """The first `MAX_EXAMPLES` lost and the first `MAX_EXAMPLES` gained items, with both texts."""
+    lost = [one for one in pairs if one.reference_right and not one.variant_right]
+    gained = [one for one in pairs if one.variant_right and not one.reference_right]
+    return [
+        Flip(
+            item_id=one.item.id,
+            task=one.item.task,
+            question=one.item.question,
+            answer=one.item.answer,
+            reference_text=one.reference.text,
+            variant_text=one.variant.text,
+            direction="lost" if one.reference_right else "gained",
+        )
+        for one in [*lost[:MAX_EXAMPLES], *gained[:MAX_EXAMPLES]]
+    ]

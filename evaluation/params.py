@@ -1,0 +1,24 @@
+"""What params.yaml says of the evaluation."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from core.params import Section
+from models.params import Recipe
+
+
+class GenerationParams(Section):
+    max_tokens: int = Field(ge=1, description="new tokens for each answer; the prompt is not counted")
+
+
+class EvaluateParams(Section):
+    chunk_items: int = Field(ge=1, description="items between two looks; also the unit of resuming")
+    batch: int = Field(ge=1, le=32, description="onnxruntime-genai takes at most 32 sequences at once")
+    alpha: float = Field(gt=0, lt=0.5, description="error rate of a wrong pass, and of a wrong fail")
+    margin_points: float = Field(gt=0, description="largest accepted loss of accuracy, in percentage points")
+    teacher_forced_items: int = Field(ge=1)
+
+    def margin_of(self, recipe: Recipe) -> float:
+        """The margin that holds for a recipe, in percentage points."""
+        return recipe.margin_points or self.margin_points

@@ -1,0 +1,1 @@
+"""The machine that Assay runs on: its GPU, memory, packages, interpreters and processes."""

@@ -1,0 +1,20 @@
+"""No quantization: the fused fp32 graph as it was exported. The size and speed that others are compared with."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from quantizers import Context
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
+    """Copy the exported folder."""
+    shutil.copytree(context.export_folder / "fused", folder, dirs_exist_ok=True)
+    return {"weights": "float32", "compute": "float32"}

@@ -1,0 +1,36 @@
+"""The standard graph in fp16, strongly typed, for TensorRT: `compile` makes an engine of it for each GPU target.
+
+Rotary angles stay in fp32. The graph is held against torch through onnxruntime, which knows every operator in it:
+what TensorRT compiles is known to be right before a GPU is at hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from export import check, fused
+from quantizers import Context
+from trt import half
+from trt.graph import StandardGraph
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
+    """Convert the standard graph and hold it against torch; raises ExportError where fp16 overflows."""
+    source = context.export_folder / "standard"
+    graph = StandardGraph(source / fused.GRAPH)
+    half.convert(graph.model)
+    graph.save(folder)
+    fused.copy_serving_files(source, folder)
+    found = check.compare(context.model_folder, folder / fused.GRAPH, context.threads, context.seed)
+    return {
+        "weights": "float16",
+        "compute": "float16",
+        "logit_difference": f"{found['decode']:.0e}",
+        "int8_layers": [],
+    }

@@ -1,0 +1,126 @@
+"""The runtime contract. Each file here is one runtime; its file name is its name in params.
+
+A runtime module has `load(folder, threads) -> Runtime`. `folder` is a variant's folder (or, for `torch`, a model's).
+One that can serve also has `engine(folder, threads, max_batch) -> Engine`. One that does not
+run on every machine has `available() -> str | None`: why it cannot here. One that is installed in another Python
+environment than this project's names it: `ENVIRONMENT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import plugins
+from host import interpreter
+
+TokenIds: TypeAlias = Sequence[int]
+Logits: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer: new token ids without the prompt and without the end token; `finished` if the end token came."""
+
+    token_ids: tuple[int, ...]
+    finished: bool
+
+
+class Runtime(Protocol):
+    """Greedy generation and teacher forcing over one loaded model."""
+
+    name: str
+    version: str
+
+    def generate(
+        self,
+        prompts: Sequence[TokenIds],
+        max_tokens: int,
+        *,
+        ignore_eos: bool = False,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """Greedy continuation of all `prompts` as one batch, in order, at most `max_tokens` new tokens each.
+
+        `ignore_eos` generates exactly `max_tokens` tokens (benchmarks). `on_step(i)` is called right after the i-th
+        token (from 0) of the batch exists, so that a caller can time TTFT and ITL.
+        """
+        ...
+
+    def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
+        """Teacher forcing: for each sequence float32 logits of shape (len(sequence), vocabulary)."""
+        ...
+
+    def close(self) -> None:
+        """Free the model. Calling it twice is fine."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: greedy at temperature 0, otherwise from the nucleus `top_p`.
+
+    `ignore_eos` goes on to `max_tokens` whatever comes (load tests).
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one step did to one request: a new token, its end, or both. The end token itself is never reported."""
+
+    handle: int
+    token: int | None
+    finish: Literal["stop", "length", "error"] | None = None
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """Continuous batching over one loaded model: requests join and leave between two steps. Used by one thread."""
+
+    name: str
+    version: str
+    max_batch: int
+    context_tokens: int  # prompt and answer together
+    samples: bool  # whether a temperature above 0 is possible
+
+    def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
+        """Give a request a place; returns its handle. The caller keeps at most `max_batch` requests at a time."""
+        ...
+
+    def step(self) -> list[Event]:
+        """Run the model once for the requests that have a place. A request that finished has left.
+
+        Raises RuntimeFault when the engine cannot go on; one request's own failure is an event.
+        """
+        ...
+
+    def cancel(self, handle: int) -> None:
+        """Free a request's place; an unknown handle is fine. No event of it follows."""
+        ...
+
+    def close(self) -> None:
+        """Free the model. Calling it twice is fine."""
+        ...
+
+
+def why_not_here(name: str) -> str | None:
+    """Why runtime `name` cannot run on this machine; None if it can. An unknown name raises ConfigError."""
+    available: Callable[[], str | None] | None = getattr(plugins.load("runtimes", name), "available", None)
+    return available() if available else None
+
+
+def go_where_it_runs(name: str) -> None:
+    """Go on with this command where runtime `name` is installed (host/interpreter.py); most are installed here."""
+    environment: Path | None = getattr(plugins.load("runtimes", name), "ENVIRONMENT", None)
+    if environment:
+        interpreter.go_on_in(environment)

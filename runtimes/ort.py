@@ -1,0 +1,103 @@
+"""onnxruntime-genai: serves every ONNX variant on a CPU (and on CUDA with the CUDA wheel).
+
+Source: onnxruntime-genai 0.18, `Generator` and `Config.overlay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import RuntimeFault
+from runtimes import Engine, Generation, Logits, TokenIds, _ort_engine, _ort_settings
+
+SEED = 0  # decoding is greedy; left unset, the engine draws one from the system: 12 ms of each first token here
+REQUIREMENTS = ("onnxruntime", "onnxruntime-genai")  # what a registered version needs to run
+
+
+def load(folder: Path, threads: int) -> OrtRuntime:
+    """Load a variant's folder: genai_config.json, model.onnx and its external data."""
+    return OrtRuntime(folder, threads)
+
+
+def engine(folder: Path, threads: int, max_batch: int) -> Engine:
+    """The same model for serving: see _ort_engine.py."""
+    return _ort_engine.load(folder, threads, max_batch)
+
+
+class OrtRuntime:
+    """Greedy generation and teacher forcing through the same engine, graph and settings that serve."""
+
+    name = _ort_settings.NAME
+    version = _ort_settings.VERSION
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._genai = _ort_settings.import_genai()
+        settings = _ort_settings.read(folder)
+        self._eos = _ort_settings.ends(settings)
+        self._pad = int(settings["model"]["pad_token_id"])
+        self._context = int(settings["model"]["context_length"])
+        self._model: Any = self._genai.Model(_ort_settings.configure(self._genai, folder, threads))
+
+    def generate(
+        self,
+        prompts: Sequence[TokenIds],
+        max_tokens: int,
+        *,
+        ignore_eos: bool = False,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """Greedy continuation of `prompts` as one batch; see the contract in models/runtimes."""
+        longest = max(map(len, prompts))
+        total = longest + max_tokens
+        if total > self._context:
+            raise RuntimeFault(
+                f"prompt of {longest} tokens and max_tokens {max_tokens} exceed the model's context of "
+                f"{self._context}: lower generation.max_tokens"
+            )
+        generator = self._generator(len(prompts), total, total if ignore_eos else 0)
+        generator.append_tokens(self._padded(prompts))
+        step = 0
+        while not generator.is_done():
+            generator.generate_next_token()
+            if on_step:
+                on_step(step)
+            step += 1
+        rows = [generator.get_sequence(row)[longest:] for row in range(len(prompts))]
+        return [self._answer(row[:max_tokens], max_tokens) for row in rows]
+
+    def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
+        """Teacher forcing of one batch, as a single prefill."""
+        padded = self._padded(sequences)
+        generator = self._generator(len(sequences), padded.shape[1] + 1, 0)
+        generator.append_tokens(padded)
+        output = np.asarray(generator.get_output("logits"))
+        return [output[row, : len(sequence)].astype(np.float32) for row, sequence in enumerate(sequences)]
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model = None
+
+    def _generator(self, batch: int, max_length: int, min_length: int) -> Any:
+        search = self._genai.GeneratorParams(self._model)
+        search.set_search_options(
+            batch_size=batch, max_length=max_length, min_length=min_length, do_sample=False, random_seed=SEED
+        )
+        return self._genai.Generator(self._model, search)
+
+    def _padded(self, sequences: Sequence[TokenIds]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """int32 of shape (batch, longest), padded on the right: the engine finds each row's length by its padding."""
+        padded = np.full((len(sequences), max(map(len, sequences))), self._pad, dtype=np.int32)
+        for row, sequence in enumerate(sequences):
+            padded[row, : len(sequence)] = sequence
+        return padded
+
+    def _answer(self, tokens: Sequence[int], max_tokens: int) -> Generation:
+        for index, token in enumerate(tokens):
+            if int(token) in self._eos:
+                return Generation(tuple(map(int, tokens[:index])), finished=True)
+        # The end token that ends the whole batch is not written into the sequence: being shorter tells of it.
+        return Generation(tuple(map(int, tokens)), finished=len(tokens) < max_tokens)

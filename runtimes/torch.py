@@ -1,0 +1,123 @@
+"""The reference runtime: the original weights in PyTorch. What it answers is what every variant is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from models import families, manifest
+from runtimes import Generation, Logits, TokenIds
+from runtimes._growing_cache import growing_cache
+
+REQUIREMENTS = ("torch",)  # what a registered version needs to run
+# A finished row costs what a running one does, but leaving it out copies the KV cache: done once an eighth finished.
+KEEP_SHARE = 0.875
+
+
+def load(folder: Path, threads: int, dtype: str = "float32") -> TorchRuntime:
+    """Load the safetensors model in `folder`. Compute is float32 unless `dtype` names another torch dtype."""
+    return TorchRuntime(folder, threads, dtype)
+
+
+class TorchRuntime:
+    """Greedy generation and teacher forcing with transformers' own modelling code."""
+
+    name = "torch"
+    version = str(torch.__version__)
+
+    def __init__(self, folder: Path, threads: int, dtype: str) -> None:
+        if (folder / manifest.NAME).exists():
+            manifest.verify(folder)
+        self.architecture = families.read(folder)
+        torch.set_num_threads(threads)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device == "cuda" and dtype != "float32":
+            # Not for float32: "high" allows TF32, whose 10-bit mantissa errs as much as the drift that the reference
+            # is there to measure. In half precision the weights err more than that already.
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+        self._model.to(self.device).eval()
+
+    def generate(
+        self,
+        prompts: Sequence[TokenIds],
+        max_tokens: int,
+        *,
+        ignore_eos: bool = False,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[Generation]:
+        """Greedy continuation of `prompts` as one left-padded batch; see the contract in models/runtimes.
+
+        The tokens are those of transformers' own greedy `generate`; finished rows leave the batch, so it is faster.
+        """
+        with torch.inference_mode():
+            return self._generate(prompts, max_tokens, ignore_eos, on_step)
+
+    def _generate(
+        self, prompts: Sequence[TokenIds], max_tokens: int, ignore_eos: bool, on_step: Callable[[int], None] | None
+    ) -> list[Generation]:
+        ids, mask = _pad_left(prompts, self.device)
+        cache = growing_cache(self.architecture.layers)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        ends: set[int] = set() if ignore_eos else set(self.architecture.eos_token_ids)
+        answers: list[list[int]] = [[] for _ in prompts]
+        finished = [False] * len(prompts)
+        alive = list(range(len(prompts)))  # rows of the batch that still run
+        for step in range(max_tokens):
+            output = self._model(
+                ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+            )
+            tokens = output.logits[:, -1].argmax(-1)
+            for row, token in zip(alive, tokens.tolist(), strict=True):
+                if token in ends:
+                    finished[row] = True
+                elif not finished[row]:
+                    answers[row].append(token)
+            if on_step:
+                on_step(step)
+            if all(finished):
+                break
+            running = torch.tensor([not finished[row] for row in alive], device=self.device)
+            if int(running.sum()) <= KEEP_SHARE * len(alive):
+                keep = running.nonzero().flatten()
+                alive = [alive[index] for index in keep.tolist()]
+                cache.batch_select_indices(keep)
+                tokens, mask, positions = tokens[keep], mask[keep], positions[keep]
+            ids, positions = tokens[:, None], positions[:, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+        return [Generation(tuple(answer), done) for answer, done in zip(answers, finished, strict=True)]
+
+    def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
+        """Teacher forcing of one right-padded batch: causal attention never lets a real token see the padding."""
+        width = max(map(len, sequences))
+        ids = torch.zeros(len(sequences), width, dtype=torch.long)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = torch.tensor(sequence)
+        with torch.inference_mode():
+            output = self._model(ids.to(self.device), use_cache=False).logits.float().cpu().numpy()
+        return [np.ascontiguousarray(output[row, : len(sequence)]) for row, sequence in enumerate(sequences)]
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model = None
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _pad_left(prompts: Sequence[TokenIds], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask of shape (batch, longest prompt), int64; the padding is on the left."""
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    return ids.to(device), mask.to(device)

@@ -1,0 +1,1 @@
+"""Records in, decision out: the gates a variant must pass, and which of those that pass to serve."""

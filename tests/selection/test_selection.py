@@ -1,0 +1,174 @@
+"""Gates and choice: every row of the table breaks one thing and says which gate must notice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selection.gates import MIN_P95_SAMPLES, Evidence
+from selection.params import SelectParams, SloParams
+from selection.ranking import decide
+from tests.report import fixtures
+
+SELECT = SelectParams(objective="throughput", max_size_ratio=0.6, slo=SloParams(ttft_p95_ms=500, itl_p95_ms=50))
+
+
+def changed(**changes: Any) -> SelectParams:
+    return SELECT.model_copy(update=changes)
+
+
+def verdicts(item: Evidence, select: SelectParams = SELECT) -> dict[str, str]:
+    decision = decide([fixtures.evidence("fp32"), item], select)
+    return {gate.gate: gate.verdict for gate in decision.gates if gate.variant == item.variant}
+
+
+def test_a_sound_variant_passes_every_gate_and_is_chosen_with_a_sentence() -> None:
+    decision = decide([fixtures.evidence(name) for name in fixtures.SHAPES], SELECT)
+    assert decision.variant == "int8-static"
+    assert decision.manifest_sha256 == fixtures.digest("int8-static")
+    assert [name for name, _ in decision.ranking] == ["int8-static", "int8-weight", "fp16"]
+    assert decision.sentence == (
+        "Serve int8-static: 2.2x fp32's throughput at batch 16 (3,570 against 1,623 tok/s) at 30% of its size; "
+        "accuracy -0.10 points [-0.92, +0.72] against the original over 1,536 items, within the 1-point margin."
+    )
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
+    "tampered folder": ({"manifest_sha256": None, "problem": "changed: model.onnx"}, "integrity", "fail"),
+    "another folder": ({"manifest_sha256": "f" * 64}, "integrity", "fail"),
+    "old benchmark": ({"benchmark": fixtures.benchmark("fp16", manifest_sha256="f" * 64)}, "integrity", "fail"),
+    "old evaluation": ({"evaluation": fixtures.evaluation("fp16", manifest_sha256="f" * 64)}, "integrity", "fail"),
+    "another runtime": ({"evaluation": fixtures.evaluation("fp16", runtime="torch")}, "integrity", "fail"),
+    "drift": ({"evaluation": fixtures.evaluation("fp16", verdict="fail")}, "drift", "fail"),
+    "undecided drift": ({"evaluation": fixtures.evaluation("fp16", verdict="inconclusive")}, "drift", "inconclusive"),
+    "pass on no items": (
+        {"evaluation": fixtures.evaluation("fp16", items=0, delta_points=None)},
+        "drift",
+        "inconclusive",
+    ),
+    "not evaluated here": (
+        {"evaluation": fixtures.evaluation("fp16", status="not_measured_here", why_not_measured="needs a GPU")},
+        "drift",
+        "inconclusive",
+    ),
+    "no evaluation": ({"evaluation": None}, "drift", "inconclusive"),
+    "no benchmark": ({"benchmark": None}, "benchmark", "inconclusive"),
+    "not benchmarked here": (
+        {"benchmark": fixtures.benchmark("fp16", status="not_measured_here", why_not_measured="needs a GPU")},
+        "benchmark",
+        "inconclusive",
+    ),
+    "no batch 1": (
+        {"benchmark": fixtures.benchmark("fp16", workloads=[fixtures.workload(1.0, 8)])},
+        "benchmark",
+        "inconclusive",
+    ),
+    "another machine": (
+        {"benchmark": fixtures.benchmark("fp16", machine=fixtures.MACHINE.model_copy(update={"threads": 64}))},
+        "benchmark",
+        "inconclusive",
+    ),
+    "slow": ({"benchmark": fixtures.benchmark("fp16", workloads=[fixtures.workload(0.01, 1)])}, "itl_p95", "fail"),
+    "few samples": (
+        {"benchmark": fixtures.benchmark("fp16", samples=MIN_P95_SAMPLES - 1)},
+        "ttft_p95",
+        "inconclusive",
+    ),
+    "big": ({"benchmark": fixtures.benchmark("fp16", artifact_mib=20.0)}, "size", "fail"),
+}
+
+
+@pytest.mark.parametrize(("changes", "gate", "verdict"), BROKEN.values(), ids=list(BROKEN))
+def test_what_is_wrong_stops_the_variant_at_its_gate(changes: dict[str, Any], gate: str, verdict: str) -> None:
+    item = fixtures.evidence("fp16", **changes)
+    # Three witnesses, so that the machine of the one under test is the odd one out.
+    others = [fixtures.evidence(name) for name in ("fp32", "int8-weight", "int8-static")]
+    decision = decide([*others, item], SELECT)
+    result = next(one for one in decision.gates if one.variant == "fp16" and one.gate == gate)
+    assert result.verdict == verdict
+    assert result.why
+    assert "fp16" not in [name for name, _ in decision.ranking]
+
+
+def test_the_slo_holds_at_its_limit_and_breaks_above_it() -> None:
+    measured = fixtures.benchmark("fp16").workloads[0]
+    at = SloParams(ttft_p95_ms=measured.ttft_ms.p95, itl_p95_ms=measured.itl_ms.p95)
+    below = SloParams(ttft_p95_ms=measured.ttft_ms.p95 * 0.999, itl_p95_ms=measured.itl_ms.p95)
+    assert set(verdicts(fixtures.evidence("fp16"), changed(slo=at)).values()) == {"pass"}
+    assert verdicts(fixtures.evidence("fp16"), changed(slo=below))["ttft_p95"] == "fail"
+
+
+def test_the_size_gate_exists_only_with_a_limit_and_needs_fp32() -> None:
+    assert "size" not in verdicts(fixtures.evidence("fp16"), changed(max_size_ratio=None))
+    alone = decide([fixtures.evidence("fp16")], SELECT)
+    assert {gate.gate: gate.verdict for gate in alone.gates}["size"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("objective", "best", "unit"),
+    [("throughput", "int8-static", "tok/s"), ("latency", "int8-static", "ms"), ("size", "int8-static", "MiB")],
+)
+def test_each_objective_ranks_by_its_own_figure(objective: str, best: str, unit: str) -> None:
+    select = changed(objective=objective, max_size_ratio=None)
+    decision = decide([fixtures.evidence(name) for name in fixtures.SHAPES], select)
+    assert decision.variant == best
+    assert decision.objective_unit == unit
+    figures = [value for _, value in decision.ranking]
+    assert figures == sorted(figures, reverse=objective == "throughput")
+    assert decision.sentence.startswith(f"Serve {best}: ")
+
+
+def test_none_passes_names_every_gate_and_variant() -> None:
+    items = [
+        fixtures.evidence("fp32", evaluation=fixtures.evaluation("fp32", verdict="fail", reason="lost 3 points")),
+        fixtures.evidence("fp16", benchmark=None),
+    ]
+    decision = decide(items, SELECT)
+    assert decision.variant is None
+    assert decision.manifest_sha256 is None
+    assert decision.ranking == []
+    assert "fp32: drift failed (lost 3 points)" in decision.sentence
+    assert "fp16: integrity was inconclusive" in decision.sentence
+    assert "benchmark was inconclusive" in decision.sentence
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["pass", "fail", "inconclusive"]),
+            st.floats(min_value=0.01, max_value=50),
+            st.integers(min_value=0, max_value=60),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from(["throughput", "latency", "size"]),
+)
+def test_only_a_variant_whose_every_gate_passes_is_ever_chosen(
+    worlds: list[tuple[str, float, int, bool]], objective: str
+) -> None:
+    select = changed(objective=objective, max_size_ratio=None)
+    items = []
+    for name, (verdict, speed, samples, same) in zip(fixtures.SHAPES, worlds, strict=False):
+        record = fixtures.benchmark(name, workloads=[fixtures.workload(speed, b, samples) for b in (1, 16)])
+        digest = fixtures.digest(name) if same else "0" * 64
+        evaluation = fixtures.evaluation(name, verdict=verdict)
+        items.append(fixtures.evidence(name, manifest_sha256=digest, benchmark=record, evaluation=evaluation))
+    decision = decide(items, select)
+    clean = {
+        name
+        for name, (verdict, _, samples, same) in zip(fixtures.SHAPES, worlds, strict=False)
+        if verdict == "pass" and same and samples >= MIN_P95_SAMPLES
+    }
+    stopped = {gate.variant for gate in decision.gates if gate.verdict != "pass"}
+    assert (decision.variant is None) == (not decision.ranking)
+    assert {name for name, _ in decision.ranking} <= clean - stopped
+    assert {item.variant for item in items} == stopped | {name for name, _ in decision.ranking}
+    if decision.variant:
+        assert decision.variant == decision.ranking[0][0]
+        assert decision.manifest_sha256 == fixtures.digest(decision.variant)
+    assert decide(items[::-1], select).ranking == decision.ranking  # the order of the recipes does not decide
