@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.parts import project
+
 # What moves versions and answers users, but decides no result of a stage.
 AFTERWARDS = ("approval", "ci", "demo", "deploy", "docs", "gateway", "pipelines", "rehearsal", "rollout", "serving")
 
 
 def _dvc(folder: Path, *arguments: str) -> str:
-    run = subprocess.run(["dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
+    return project.run(folder, "-m", "dvc", *arguments, check=True).stdout
 
 
 def _stale(folder: Path) -> set[str]:
@@ -31,13 +28,7 @@ def _stale(folder: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which every stage has run, as far as DVC knows: each output is a small file."""
-    folder = tmp_path_factory.mktemp("project")
-    listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True).split("\n")
-    for name in filter(None, listed):
-        if (ROOT / name).is_file() and not name.startswith(("tests/", ".dvc/", "dvc.lock")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
-    _dvc(folder, "init", "--no-scm", "--quiet")
+    folder = project.copy(tmp_path_factory.mktemp("project"))
     for path in _made(folder):
         inner = path if path.suffix else path / "file"
         inner.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +50,7 @@ def _made(folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def project(done: Path) -> Iterator[Path]:
+def edited(done: Path) -> Iterator[Path]:
     """`done`, put back as it was after the test."""
     before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file() and ".dvc" not in path.parts}
     yield done
@@ -83,27 +74,27 @@ def _moved(value: Any) -> Any:
     return f"{value}x" if isinstance(value, str) or value is None else value + 1
 
 
-def test_what_comes_after_the_evidence_makes_none_of_it_stale(project: Path) -> None:
-    edited = [path for room in AFTERWARDS for path in (project / room).rglob("*") if path.is_file()]
-    assert {path.relative_to(project).parts[0] for path in edited} == set(AFTERWARDS)
-    for path in edited:
+def test_what_comes_after_the_evidence_makes_none_of_it_stale(edited: Path) -> None:
+    files = [path for room in AFTERWARDS for path in (edited / room).rglob("*") if path.is_file()]
+    assert {path.relative_to(edited).parts[0] for path in files} == set(AFTERWARDS)
+    for path in files:
         _edit(path)
-    params = yaml.safe_load((project / "params.yaml").read_text())
+    params = yaml.safe_load((edited / "params.yaml").read_text())
     for section in ("rollout", "ci"):
         params[section] = _moved(params[section])
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
-    assert not _stale(project)
-    assert "Data and pipelines are up to date" in _dvc(project, "repro", "--dry")
+    (edited / "params.yaml").write_text(yaml.safe_dump(params))
+    assert not _stale(edited)
+    assert "Data and pipelines are up to date" in _dvc(edited, "repro", "--dry")
 
 
-def test_what_decides_a_result_makes_it_stale(project: Path) -> None:
-    recipes = set(yaml.safe_load((project / "params.yaml").read_text())["recipes"])
-    _edit(project / "drift" / "sequential.py")
-    assert _stale(project) == {f"evaluate@{name}" for name in recipes}
+def test_what_decides_a_result_makes_it_stale(edited: Path) -> None:
+    recipes = set(yaml.safe_load((edited / "params.yaml").read_text())["recipes"])
+    _edit(edited / "drift" / "sequential.py")
+    assert _stale(edited) == {f"evaluate@{name}" for name in recipes}
 
 
-def test_a_recipe_is_the_business_of_its_own_branch(project: Path) -> None:
-    _edit(project / "quantizers" / "half.py")
-    (project / "quantizers" / "another.py").write_text('"""Another way to make a variant."""\n')
-    (project / "runtimes" / "another.py").write_text('"""Another runtime."""\n')
-    assert _stale(project) == {"quantize@fp16"}
+def test_a_recipe_is_the_business_of_its_own_branch(edited: Path) -> None:
+    _edit(edited / "quantizers" / "half.py")
+    (edited / "quantizers" / "another.py").write_text('"""Another way to make a variant."""\n')
+    (edited / "runtimes" / "another.py").write_text('"""Another runtime."""\n')
+    assert _stale(edited) == {"quantize@fp16"}
