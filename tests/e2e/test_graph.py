@@ -5,41 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.parts import project
 
-SMALL: dict[str, dict[str, Any]] = {
-    "data": {"train_items": 100, "evaluation_items": 60, "benchmark_items": 4},
-    "generation": {"max_tokens": 200},
-    "calibrate": {"prefill_items": 8, "decode_items": 4, "decode_steps": 4, "batch": 4, "sample_rows": 64},
-    "evaluate": {"chunk_items": 30, "batch": 30, "teacher_forced_items": 8, "margin_points": 20.0},
-    "compile": {"recipes": ["trt-int8"], "prefill_tokens": 64, "context_tokens": 128},
-    "benchmark": {"batches": [1, 4], "output_tokens": 8, "rounds": 5},
-    "select": {"slo": {"ttft_p95_ms": 60_000, "itl_p95_ms": 60_000}},
-}
 RECIPES = ("fp32", "int8-static", "trt-int8")
-
-
-def _project(folder: Path, model: Path) -> Path:
-    """A copy of the project with small params, pointed at `model`."""
-    project.copy(folder)
-    wanted = yaml.safe_load((folder / "params.yaml").read_text())
-    for section, values in SMALL.items():
-        wanted[section] |= values
-    wanted["model"] |= {"source": str(model)}
-    wanted["recipes"] = {name: wanted["recipes"][name] | {"margin_points": 20.0} for name in RECIPES}
-    (folder / "params.yaml").write_text(yaml.safe_dump(wanted))
-    return folder
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_repro_ends_in_a_registered_version(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    folder = _project(tmp_path / "project", request.getfixturevalue(f"tiny_{family}"))
+    folder = project.small(tmp_path / "project", request.getfixturevalue(f"tiny_{family}"), RECIPES)
     first = project.run(folder, "-m", "pipelines.repro")
     assert first.returncode == 0, first.stderr[-3000:]
     told = json.loads(first.stdout.strip().splitlines()[-1])
