@@ -76,7 +76,7 @@ def _tell(client: Any, settings: Settings, decision: Decision) -> dict[str, tupl
     found = provenance.read()
     origin = {
         "git_commit": found.git_commit or "none",
-        "git_dirty": str(found.git_dirty).lower(),
+        "git_dirty": "unknown" if found.git_dirty is None else str(found.git_dirty).lower(),
         "dvc_lock_sha256": found.dvc_lock_sha256 or "none",
     }
     told = {}
