@@ -111,7 +111,8 @@ def _behaviour(kept: dict[str, Any]) -> list[dict[str, Any]]:
         reference, value = kept[name]
         found.append(about | {"name": name, "label": label, "value": value, "reference": reference})
     found[-1]["unit"] = "tokens"
-    return [*found, about | {"name": "identical_answers", "label": "identical", "value": kept["identical_answers"]}]
+    same = {"name": "identical_answers", "label": "identical answers", "value": kept["identical_answers"]}
+    return [*found, about | same]
 
 
 KEPT_EARLIER = {"flips": _flips, "teacher_forced": _teacher_forced, "behaviour": _behaviour}

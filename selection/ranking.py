@@ -87,9 +87,10 @@ def _throughput(benchmark: Benchmark, baseline: Benchmark | None) -> str:
     if baseline is None or against is None:
         return f"{value:,.0f} tok/s at batch {largest.batch}, {benchmark.artifact_mib:,.1f} MiB"
     theirs = against.output_tok_s.median
+    size = benchmark.artifact_mib / baseline.artifact_mib
     return (
         f"{value / theirs:.1f}x {baseline.variant}'s throughput at batch {largest.batch} "
-        f"({value:,.0f} against {theirs:,.0f} tok/s) at {benchmark.artifact_mib / baseline.artifact_mib:.0%} of its size"
+        f"({value:,.0f} against {theirs:,.0f} tok/s) at {size:.0%} of its size"
     )
 
 

@@ -2,7 +2,7 @@
 
 A metric module has
 - `NAMES`: the names of the metrics that it gives;
-- `measure(seen, options) -> list[Metric]`: their values, without limits; [] where there is too little data;
+- `measure(seen, options) -> list[Metric]`: their values, without limits; those with too little data are left out;
 - `class Options(MetricOptions)`, where it has settings of its own.
 
 That is all: report, summary, MLflow and gates take every metric from the evaluation's record.
@@ -83,13 +83,11 @@ def choose(metrics: Mapping[str, Mapping[str, Any]]) -> Chosen:
 
 
 def measure(chosen: Chosen, seen: Comparison) -> list[Metric]:
-    """Every metric of `chosen` with its limit, in order; one that has a limit and too little data has no value."""
+    """Every metric of `chosen` with its limit, in order; one with too little data is there without a value."""
     found = []
     for name, (module, options) in chosen.items():
         measured = {one.name: one for one in module.measure(seen, options)}
-        for missing in options.limits.keys() - measured.keys():
-            measured[missing] = Metric(
-                name=missing, label=missing, group=name, unit="", value=None, count=0, counted="items"
-            )
-        found += [one.model_copy(update={"limit": options.limits.get(one.name)}) for one in measured.values()]
+        for key in module.NAMES:
+            empty = Metric(name=key, label=key, group=name, unit="", value=None, count=0, counted="items")
+            found.append(measured.get(key, empty).model_copy(update={"limit": options.limits.get(key)}))
     return found

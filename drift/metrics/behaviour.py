@@ -41,7 +41,7 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
         value = float(np.mean([figure(pair.variant) for pair in seen.pairs]))
         found.append(metric(name=name, label=label, unit=unit, value=value, reference=reference))
     same = float(np.mean([pair.reference.token_ids == pair.variant.token_ids for pair in seen.pairs]))
-    return [*found, metric(name="identical_answers", label="identical", unit="share", value=same)]
+    return [*found, metric(name="identical_answers", label="identical answers", unit="share", value=same)]
 
 
 def is_repetitive(token_ids: Sequence[int]) -> bool:
