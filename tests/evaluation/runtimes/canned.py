@@ -1,7 +1,7 @@
 """A runtime that answers from a table in its folder: deterministic, instant, and it writes down every call.
 
 `table.json`: {"answers": {prompt: [token ids, finished]}, "noise": standard deviation of the logits' error,
-"vocabulary": n, "delay_s": time each call takes}. Calls are appended to the file that TABLED_LOG names; TABLED_REASON
+"vocabulary": n, "delay_s": time each call takes}. Calls are appended to the file that CANNED_LOG names; CANNED_REASON
 says why it cannot run here. tests/evaluation/made.py puts this folder on the path of runtimes.
 """
 
@@ -18,16 +18,16 @@ import numpy as np
 from runtimes import Generation, Logits, TokenIds
 
 
-def load(folder: Path, threads: int) -> Tabled:
-    return Tabled(folder)
+def load(folder: Path, threads: int) -> Canned:
+    return Canned(folder)
 
 
 def available() -> str | None:
-    return os.environ.get("TABLED_REASON")
+    return os.environ.get("CANNED_REASON")
 
 
-class Tabled:
-    name = "tabled"
+class Canned:
+    name = "canned"
     version = "1"
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class Tabled:
         return noisy
 
     def _call(self, what: str, count: int) -> None:
-        if log := os.environ.get("TABLED_LOG"):
+        if log := os.environ.get("CANNED_LOG"):
             with Path(log).open("a") as stream:
                 stream.write(f"{self.folder.name} {what} {count}\n")
         time.sleep(self.table["delay_s"])

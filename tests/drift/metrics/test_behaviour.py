@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from drift import behaviour
-from drift.behaviour import Answer
+from drift.metrics import Answer, Comparison, MetricOptions, behaviour
 from drift.proportion import wilson
+from tests.drift.metrics import seen
 
 
 def answer(text: str, ids: tuple[int, ...] = (1, 2, 3), finished: bool = True) -> Answer:
@@ -22,15 +22,18 @@ def test_shares_are_of_reference_and_variant() -> None:
         answer("loops", ids=(7, 8) * 40, finished=False),
         answer("", ids=()),
     ]
-    found = behaviour.compare(reference, variant)
-    assert found is not None
-    assert found.truncated == (0.0, 0.25)
-    assert found.missing_think_close == (0.0, 0.5)
-    assert found.repetitive == (0.0, 0.25)
-    assert found.empty == (0.0, 0.5)
-    assert found.mean_output_tokens == (3.0, (3 + 2 + 80 + 0) / 4)
-    assert (found.identical_answers, found.items) == (0.25, 4)
-    assert behaviour.compare([], []) is None
+    found = behaviour.measure(seen.answers(reference, variant), MetricOptions())
+    values = {metric.name: (metric.reference, metric.value) for metric in found}
+    assert values == {
+        "truncated": (0.0, 0.25),
+        "missing_think_close": (0.0, 0.5),
+        "repetitive": (0.0, 0.25),
+        "empty": (0.0, 0.5),
+        "mean_output_tokens": (3.0, (3 + 2 + 80 + 0) / 4),
+        "identical_answers": (None, 0.25),
+    }
+    assert {metric.count for metric in found} == {4}
+    assert behaviour.measure(Comparison(), MetricOptions()) == []
 
 
 @pytest.mark.parametrize(
