@@ -135,8 +135,9 @@ def gather(settings: Settings) -> Material:
 
 
 def _compilations(settings: Settings) -> list[Compilation]:
-    found = [_read(Compilation, paths.ENGINES / name / "compile.json") for name in settings.compile.recipes]
-    return [one for one in found if one is not None]
+    """Of the recipes that have engines."""
+    found = [_read(Compilation, paths.ENGINES / name / "compile.json") for name in settings.recipes]
+    return [one for one in found if one is not None and one.engines]
 
 
 def _variant(name: str, recipe: Recipe, decision: Decision) -> Variant:
