@@ -1,4 +1,4 @@
-"""What a quantizer says of itself. That it reads nothing which it does not name: see `variant` in tests/models/made.py."""
+"""What a quantizer says of itself. That it reads nothing else is held in tests/models/made.py, `variant`."""
 
 from __future__ import annotations
 
