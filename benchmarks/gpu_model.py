@@ -13,10 +13,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from core import files, paths, plugins, progress
+import quantizers
+from core import files, paths, progress
 from data import items
 from data.records import Item
-from models import manifest
 from models.params import Recipe
 from quantizers import Context
 
@@ -113,10 +113,8 @@ def make_model(seed: int = 0) -> None:
 
 def make_variant(name: str, threads: int) -> str:
     """Quantize or build one variant as stages/quantize.py would; returns its name."""
-    recipe, nothing = RECIPES[name], FOLDER / "none"
-    quantizer = plugins.load("quantizers", recipe.quantizer)
+    nothing = FOLDER / "none"
     context = Context(MODEL, nothing, nothing, DATA, threads, seed=0)
     with files.atomic_folder(folder(name)) as target:
-        facts = quantizer.quantize(context, quantizer.Options(**recipe.options), target)
-        manifest.write(target, variant=name, recipe=recipe, model_folder=MODEL, facts=facts)
+        quantizers.make(name, RECIPES[name], context, target)
     return name

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import psutil
 
+import quantizers
 from calibration import run as calibration_run
 from calibration import statistics
 from calibration.params import CalibrateParams
-from core import files, paths, plugins, progress
+from core import files, paths, progress
 from core.errors import ResourceError
 from data.items import Prepared
 from data.records import Item
 from export import fused
-from models import manifest
 from models.params import Recipe
 from quantizers import Context
 
@@ -41,10 +41,10 @@ SHAPE = {
     "tie_word_embeddings": False,
 }
 RECIPES = {
-    "fp32": Recipe(quantizer="none"),
-    "int8-weight": Recipe(quantizer="weight_only", options={"bits": 8, "block_size": 32}),
-    "int4-weight": Recipe(quantizer="weight_only", options={"bits": 4, "block_size": 32}),
-    "int8-static": Recipe(quantizer="static_int8", options={"keep_float": 0.0}),
+    "fp32": Recipe(quantizer="none", runtime="ort"),
+    "int8-weight": Recipe(quantizer="weight_only", runtime="ort", options={"bits": 8, "block_size": 32}),
+    "int4-weight": Recipe(quantizer="weight_only", runtime="ort", options={"bits": 4, "block_size": 32}),
+    "int8-static": Recipe(quantizer="static_int8", runtime="ort", options={"keep_float": 0.0}),
 }
 CALIBRATION = CalibrateParams(prefill_items=4, decode_items=2, decode_steps=8, batch=2, sample_rows=128)
 CALIBRATION_TOKENS = 64
@@ -113,12 +113,9 @@ def _calibrate(model: Path, folder: Path, threads: int) -> None:
 
 
 def _quantize(name: str, model: Path, export: Path, folder: Path, threads: int) -> None:
-    recipe = RECIPES[name]
-    quantizer = plugins.load("quantizers", recipe.quantizer)
     context = Context(model, export, FOLDER / "calibration", FOLDER / "none", threads, seed=0)  # none reads data
     with files.atomic_folder(folder) as target:
-        facts = quantizer.quantize(context, quantizer.Options(**recipe.options), target)
-        manifest.write(target, variant=name, recipe=recipe, model_folder=model, facts=facts)
+        quantizers.make(name, RECIPES[name], context, target)
 
 
 def _once(folder: Path, make: Callable[..., None], *arguments: object) -> None:

@@ -21,10 +21,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from core import cli, params, secret
+from core import cli, params
 from core.errors import AssayError
 from registry import store
-from rollout import approval_subscription, approval_trigger, desk, gitlab
+from rollout import approval_subscription, approval_trigger, desk, gitlab, secret
 from rollout.aliases import MlflowRegistry
 from rollout.approval import Pipelines
 from rollout.approval_inbox import Answer, Inbox

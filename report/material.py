@@ -120,9 +120,7 @@ class Material:
 def gather(settings: Settings) -> Material:
     """Read decision, records and manifests from their usual places; missing records stay None, a bad one raises."""
     decision = Decision.read(paths.DECISION)
-    compilations = [
-        Compilation.read_if_exists(paths.ENGINES / name / "compile.json") for name in settings.compile.recipes
-    ]
+    compilations = [Compilation.read_if_exists(paths.ENGINES / name / "compile.json") for name in settings.recipes]
     index = next(iter(sorted(paths.DATA_DOCS.glob("**/index.html"), key=lambda path: len(path.parts))), None)
     return Material(
         settings=settings,
@@ -131,7 +129,7 @@ def gather(settings: Settings) -> Material:
         provenance=provenance.read(),
         data_docs=index,
         data_checks=DataChecks.read_if_exists(DATA_CHECKS),
-        compilations=[one for one in compilations if one is not None],
+        compilations=[one for one in compilations if one is not None and one.engines],
     )
 
 

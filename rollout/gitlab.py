@@ -19,8 +19,8 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from core import secret
 from core.errors import ConfigError, wrong_fields
+from rollout import secret
 from rollout.approval import Approval, PipelineError
 
 ENVIRONMENT = {  # the first that is set; the second is GitLab's own in every job

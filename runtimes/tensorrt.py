@@ -37,12 +37,12 @@ def available() -> str | None:
 
 def load(folder: Path, threads: int) -> TensorRTRuntime:
     """The engine in `folder`, or the one made of the variant in `folder` for this card. `threads` has no effect."""
-    from trt import here
+    from trt import engines
 
     card = gpu.card()
     if (reason := available()) or card is None:
         raise RuntimeFault(f"{folder} cannot run here: {reason}")
-    found = here.load(folder, card)
+    found = engines.load(folder, card)
     session = EngineSession(found.library, found.plan, found.architecture, found.profiles)
     return TensorRTRuntime(session, found.profiles, found.architecture, found.library.version)
 

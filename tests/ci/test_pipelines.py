@@ -79,7 +79,7 @@ def test_the_matrix_is_that_of_params() -> None:
 def test_a_recipe_goes_to_the_runner_of_its_runtime() -> None:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["select"]["compare_with"] = "a"
-    raw["recipes"] = {"a": {"quantizer": "none"}, "b": {"quantizer": "none", "runtime": "torch"}}
+    raw["recipes"] = {"a": {"quantizer": "none", "runtime": "ort"}, "b": {"quantizer": "none", "runtime": "torch"}}
     raw["ci"] = {"runners": {"torch": "big-gpu"}}
     made = yaml.safe_load(recipes.render(params.Params.model_validate(raw)))
     assert made[".recipes"]["parallel"]["matrix"] == [

@@ -189,7 +189,11 @@ def test_every_entry_point_of_mlproject_names_a_command_that_exists() -> None:
 def test_a_recipes_wrong_option_is_told_before_any_stage_runs(tmp_path: Path, tiny_qwen2: Path) -> None:
     root = lay_out(tmp_path, tiny_qwen2)
     asked = yaml.safe_load((root / "params.yaml").read_text())
-    asked["recipes"]["typo"] = {"quantizer": "weight_only", "options": {"bits": 8, "blocksize": 64}}
+    asked["recipes"]["typo"] = {
+        "quantizer": "weight_only",
+        "runtime": "ort",
+        "options": {"bits": 8, "blocksize": 64},
+    }
     (root / "params.yaml").write_text(yaml.safe_dump(asked))
     done = run(root, "pipelines.repro")
     assert done.returncode not in (0, 3)

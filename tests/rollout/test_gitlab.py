@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core import secret
 from core.errors import ConfigError
-from rollout import gitlab
+from rollout import gitlab, secret
 from rollout.approval import Approval, PipelineError, Standing
 from tests.parts import gitlab as stand_in
 

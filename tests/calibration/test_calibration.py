@@ -15,12 +15,13 @@ import torch
 
 from calibration import run as calibration_run
 from calibration import statistics
+from calibration.run import Collector
 from models import families
 from tests.models import made
 
 
 def test_collector_matches_numpy_and_stays_bounded() -> None:
-    collector = statistics.Collector(sample_rows=64, generator=torch.Generator().manual_seed(0))
+    collector = Collector(sample_rows=64, generator=torch.Generator().manual_seed(0))
     rows = torch.randn(5, 200, 8, generator=torch.Generator().manual_seed(1))
     for part in rows:
         collector.add("x", part)
@@ -34,7 +35,7 @@ def test_collector_matches_numpy_and_stays_bounded() -> None:
 
 def test_sample_is_uniform_over_all_rows() -> None:
     """Each of ten parts gives its share of the sample: chi-square over 10 parts, 9 degrees of freedom, p = 0.001."""
-    collector = statistics.Collector(sample_rows=1000, generator=torch.Generator().manual_seed(0))
+    collector = Collector(sample_rows=1000, generator=torch.Generator().manual_seed(0))
     for part in range(10):
         collector.add("x", torch.full((500, 1), float(part)))
     counts = np.bincount(collector.tensors["x/sample"][:, 0].int().numpy(), minlength=10)
@@ -105,7 +106,7 @@ def _stop_after(model: Path, kept: Path, batches: int) -> None:
 
 def test_prefill_records_the_heads_input_without_running_the_head(tiny_qwen2: Path) -> None:
     model, rows = calibration_run._load(tiny_qwen2), made.items(tiny_qwen2, 4)
-    collector = statistics.Collector(64, torch.Generator(), mask=None)
+    collector = Collector(64, torch.Generator(), mask=None)
     model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("the head ran: its logits are what fills memory"))
     with torch.inference_mode():
         calibration_run._prefill(model, collector, rows, 0)

@@ -14,10 +14,9 @@ from calibration.statistics import Site
 from core.errors import ExportError, QuantizationError
 from export import check, fused
 from quantizers import Context, trt_int8
-from quantizers.qdq import symmetric
-from quantizers.qdq.symmetric import Symmetric
-from trt import half
-from trt.graph import StandardGraph, site_of_module
+from quantizers.parts import tensorrt_graph
+from quantizers.parts.tensorrt_graph import StandardGraph, site_of_module
+from quantizers.trt_int8 import Symmetric
 
 
 def _graph(context: Context) -> StandardGraph:
@@ -42,7 +41,7 @@ def test_smoothing_changes_no_logit(workshop: Context, tmp_path: Path, alpha: fl
     """Also where norms share one weight, as they do in a model whose norms are all ones."""
     graph = _graph(workshop)
     sites = statistics.load(workshop.calibration_folder)
-    folded = symmetric.fold(graph, sites, alpha)
+    folded = trt_int8.fold(graph, sites, alpha)
     assert any(not np.array_equal(folded[name].high, sites[name].high) for name in sites)
     graph.save(tmp_path)
     found = check.compare(workshop.model_folder, tmp_path / fused.GRAPH, 2, seed=3)
@@ -51,7 +50,7 @@ def test_smoothing_changes_no_logit(workshop: Context, tmp_path: Path, alpha: fl
 
 def test_rotary_angles_stay_in_float32(workshop: Context) -> None:
     graph = _graph(workshop)
-    half.convert(graph.model)
+    tensorrt_graph.to_fp16(graph.model)
     kinds = {tensor.name: tensor.data_type for tensor in graph.model.graph.initializer}
     floats = [name for name, kind in kinds.items() if kind == TensorProto.FLOAT]
     assert len(floats) >= 1
@@ -64,7 +63,7 @@ def test_a_weight_that_fp16_cannot_hold_is_named(workshop: Context) -> None:
     name = graph.matmuls()[0].weight
     graph.set_weight(name, graph.weight(name) * 1e7)
     with pytest.raises(ExportError, match=f"weight {name} reaches"):
-        half.convert(graph.model)
+        tensorrt_graph.to_fp16(graph.model)
 
 
 def test_both_sides_are_symmetric_int8(workshop: Context, tmp_path: Path) -> None:
@@ -98,6 +97,6 @@ def test_mse_range_ignores_an_outlier_that_absmax_keeps() -> None:
     rows = np.random.default_rng(0).normal(size=(40_000, 10)).astype(np.float32)
     rows[0, 0] = 90.0
     site = Site(rows.min(0), rows.max(0), rows.mean(0), rows, len(rows))
-    assert symmetric.clip(site, "absmax", 99.99).largest == 90.0
-    assert symmetric.clip(site, "mse", 99.99).largest < 50
-    assert symmetric.clip(site, "percentile", 99.9).largest < 6
+    assert trt_int8.clip(site, "absmax", 99.99).largest == 90.0
+    assert trt_int8.clip(site, "mse", 99.99).largest < 50
+    assert trt_int8.clip(site, "percentile", 99.9).largest < 6

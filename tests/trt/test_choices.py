@@ -14,7 +14,7 @@ from core.errors import RuntimeFault
 from host.gpu import Card
 from models import families
 from pipelines import params
-from trt import inspect, library, memory, profiles, timing
+from trt import build, inspect, library, make, profiles
 from trt.library import Library
 from trt.params import CompileParams
 
@@ -115,9 +115,8 @@ def test_params_that_make_no_profile_are_refused(wrong: dict[str, Any]) -> None:
         CompileParams.model_validate({"prefill_tokens": 32, "context_tokens": 64} | wrong)
 
 
-def test_the_shipped_params_compile_every_tensorrt_recipe_for_the_guides_cards() -> None:
+def test_the_shipped_params_compile_for_the_guides_cards() -> None:
     shipped = params.load(Path(__file__).parents[2] / "params.yaml")
-    assert shipped.compile.recipes == [name for name, one in shipped.recipes.items() if one.runtime == "tensorrt"]
     assert shipped.compile.workspace_mib == 4096
     assert {one.compute_capability for one in shipped.compile.targets.values()} == {"7.5", "8.0", "8.6", "8.9", "9.0"}
 
@@ -126,18 +125,18 @@ def test_the_shipped_params_compile_every_tensorrt_recipe_for_the_guides_cards()
 def test_the_sum_counts_the_cache_twice_and_every_position_of_the_logits(tiny_qwen2: Path) -> None:
     architecture = families.read(tiny_qwen2)
     wanted = CompileParams(batches=[16], prefill_tokens=32, context_tokens=64, reserve_mib=100)
-    found = memory.needed(architecture, wanted, 200, weights_bytes=50 << 20, activation_bytes=30 << 20)
+    found = make.memory_needed(architecture, wanted, 200, weights_bytes=50 << 20, activation_bytes=30 << 20)
     assert found.kv_cache_mib * 2**20 == 2 * (2 * 2 * 2 * 16 * 2) * 16 * 64
     assert found.logits_mib * 2**20 == 16 * 32 * architecture.vocabulary * 2
     assert found.total_mib == pytest.approx(180 + found.kv_cache_mib + found.logits_mib)
-    assert memory.refusal(found) is None
-    why = memory.refusal(found.model_copy(update={"target_mib": 180}))
+    assert make.refusal(found) is None
+    why = make.refusal(found.model_copy(update={"target_mib": 180}))
     assert why is not None
     assert "50 (weights) + " in why
     assert "of batch 16 x 64 tokens" in why
     assert "30 (activations) + 100 (reserve) = 18" in why
     assert "the target has 180 MiB: lower compile.batches" in why
-    hopeless = memory.refusal(found.model_copy(update={"target_mib": 140}))
+    hopeless = make.refusal(found.model_copy(update={"target_mib": 140}))
     assert hopeless is not None, "no batch is small enough for weights of 50 MiB beside a reserve of 100"
     assert "the target has 140 MiB: the weights alone are too large" in hopeless
 
@@ -145,12 +144,12 @@ def test_the_sum_counts_the_cache_twice_and_every_position_of_the_logits(tiny_qw
 # ── timing cache ──────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_damaged_timing_cache_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "cache"
-    assert timing.read(path) == (b"", "new")
-    timing.write(path, b"a\nb")
-    assert timing.read(path) == (b"a\nb", "reused")
+    assert build.read_timings(path) == (b"", "new")
+    build.write_timings(path, b"a\nb")
+    assert build.read_timings(path) == (b"a\nb", "reused")
     for content in (b"", b"a\nb", b"\xff\n", path.read_bytes()[:-1]):
         path.write_bytes(content)
-        assert timing.read(path) == (b"", "remade")
+        assert build.read_timings(path) == (b"", "remade")
         assert "damaged" in capsys.readouterr().err
 
 
@@ -162,8 +161,8 @@ def test_a_timing_cache_that_the_library_refuses_is_remade(tmp_path: Path) -> No
         def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
             return cache == b"" and not ignore_mismatch
 
-    timing.write(tmp_path / "cache", b"of another GPU")
-    assert timing.attach(Config(), tmp_path / "cache") == "remade"
+    build.write_timings(tmp_path / "cache", b"of another GPU")
+    assert build.attach_timings(Config(), tmp_path / "cache") == "remade"
 
 
 # ── what was built ────────────────────────────────────────────────────────────────────────────────────────────────

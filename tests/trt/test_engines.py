@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from core import paths, plugins
+from core import paths
 from core.errors import EngineError, IntegrityError, RuntimeFault
 from export import fused
 from host.gpu import Card
@@ -19,7 +19,8 @@ from models import families, manifest
 from models.params import Recipe
 from pipelines import params
 from quantizers import Context
-from trt import build, engines, here, inspect, library, make, profiles
+from tests.models.made import variant as make_variant
+from trt import build, engines, inspect, library, make, profiles
 from trt.make import Source
 from trt.params import CompileParams, TargetParams
 
@@ -40,11 +41,8 @@ def int8(workshop: Context, tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 
 def _variant(quantizer: str, workshop: Context, folder: Path) -> Source:
-    plugin = plugins.load("quantizers", quantizer)
-    facts = plugin.quantize(workshop, plugin.Options(), folder)
     recipe = Recipe(quantizer=quantizer, runtime="tensorrt")
-    manifest.write(folder, variant="v", recipe=recipe, model_folder=workshop.model_folder, facts=facts)
-    return make.source("v", folder, recipe, workshop.model_folder)
+    return make.source("v", make_variant("v", recipe, workshop, folder), recipe, workshop.model_folder)
 
 
 @pytest.mark.parametrize("target", SHIPPED.compile.targets)
@@ -177,7 +175,7 @@ def test_an_engine_is_found_by_its_card_and_verified(int8: Source, tmp_path: Pat
     assert found.architecture == int8.made.architecture
 
     assert engines.made_of(int8.folder, Card("Tesla T4", "7.5", 15360), root) is None
-    plan = folder / engines.PLAN
+    plan = folder / make.PLAN
     plan.write_bytes(plan.read_bytes()[:-1] + b"x")
     with pytest.raises(IntegrityError, match=r"changed: engine\.plan"):
         engines.read(folder)
@@ -199,16 +197,16 @@ def test_a_card_without_an_engine_gets_one_that_is_kept(
     shutil.copytree(int8.model_folder, tmp_path / paths.MODEL)
     monkeypatch.chdir(tmp_path)
     card = Card("NVIDIA A10", "8.6", 23028)
-    first = here.load(int8.folder, card)
+    first = engines.load(int8.folder, card)
     assert first.profiles == profiles.plan(SHIPPED.compile)
     assert "compiling v for NVIDIA A10" in capsys.readouterr().err
-    assert here.load(int8.folder, card).plan == first.plan
+    assert engines.load(int8.folder, card).plan == first.plan
     assert "compiling" not in capsys.readouterr().err
     with pytest.raises(RuntimeFault, match=r"no engine of v for NVIDIA H200: .* does not support"):
-        here.load(int8.folder, Card("NVIDIA H200", "9.0", 143771))
-    assert len(list((here.CACHE / "v").iterdir())) == 1, "what failed leaves nothing"
+        engines.load(int8.folder, Card("NVIDIA H200", "9.0", 143771))
+    assert len(list((engines.CACHE / "v").iterdir())) == 1, "what failed leaves nothing"
 
 
 def test_the_builders_wording_is_checked() -> None:
-    with pytest.raises(EngineError, match="told no layers"):
+    with pytest.raises(EngineError, match="logged no layers"):
         inspect.from_log(["[INFO] nothing of use"])
