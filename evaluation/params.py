@@ -17,7 +17,7 @@ class GenerationParams(Section):
 
 class EvaluateParams(Section):
     chunk_items: int = Field(ge=1, description="items between two looks; also the unit of resuming")
-    batch: int = Field(ge=1, le=32, description="onnxruntime-genai takes at most 32 sequences at once")
+    batch: int = Field(ge=1, description="sequences that a runtime is given at once; some take no more than so many")
     alpha: float = Field(gt=0, lt=0.5, description="error rate of a wrong pass, and of a wrong fail")
     margin_points: float = Field(gt=0, description="largest accepted loss of accuracy, in percentage points")
     teacher_forced_items: int = Field(ge=1)

@@ -46,7 +46,8 @@ def main() -> None:
     asked = parser.parse_args()
     name, against = asked.recipe, asked.against
     settings = params.load(Settings)
-    runtimes.go_where_it_runs(settings.recipe(name).runtime)
+    runtimes.check_batch(settings.recipe(name).runtime, settings.evaluate.batch, "evaluate.batch")
+    runtimes.switch_interpreter_for(settings.recipe(name).runtime)
     folder, threads = paths.VARIANTS / name, settings.machine.threads
     rows = items.load(paths.DATA, "evaluation")
     plan = EvaluationPlan(

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+import runtimes
 from models import manifest
 from rollout.params import RolloutParams
 from rollout.targets import Version
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes" / "rollout"
-ON_GPU = ("ort_cuda", "tensorrt", "vllm")  # runtimes whose pods need a card
 
 
 def render(name: str, settings: RolloutParams, *, version: Version, **values: Any) -> list[dict[str, Any]]:
@@ -23,7 +23,7 @@ def render(name: str, settings: RolloutParams, *, version: Version, **values: An
     text = templates.get_template(name).render(
         kube=settings.kubernetes,
         version=version,
-        gpu=manifest.read(version.folder).runtime in ON_GPU,
+        gpu=runtimes.traits(manifest.read(version.folder).runtime).needs_gpu,
         ready_s=math.ceil(settings.timeouts.ready_s),
         drain_s=math.ceil(settings.timeouts.drain_s),
         keep_s=settings.kubernetes.keep_s if settings.keep_previous else 1,

@@ -200,3 +200,17 @@ def test_a_recipes_wrong_option_is_told_before_any_stage_runs(tmp_path: Path, ti
     assert "params.yaml: recipes.typo.options: blocksize: Extra inputs are not permitted" in done.stderr
     assert "Running stage" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_batch_that_a_recipe_s_runtime_does_not_take_is_told_before_any_stage_runs(
+    tmp_path: Path, tiny_qwen2: Path
+) -> None:
+    root = lay_out(tmp_path, tiny_qwen2)
+    asked = yaml.safe_load((root / "params.yaml").read_text())
+    asked["evaluate"]["batch"] = 33
+    asked["recipes"]["small"] = {"quantizer": "none", "runtime": "ort"}
+    (root / "params.yaml").write_text(yaml.safe_dump(asked))
+    done = run(root, "pipelines.repro")
+    assert done.returncode == 2
+    assert "evaluate.batch is 33, but runtime 'ort' takes at most 32 sequences at once: lower it" in done.stderr
+    assert "Running stage" not in done.stderr

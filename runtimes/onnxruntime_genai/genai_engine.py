@@ -13,34 +13,25 @@ from typing import Any
 import numpy as np
 
 from core.errors import RuntimeFault
-from runtimes import Engine, Event, Sampling, TokenIds, _ort_settings
-from runtimes._ort_batching import SlotEngine
-
-
-def load(folder: Path, threads: int, max_batch: int) -> Engine:
-    """The engine that fits the variant's graph: rows in shared KV buffers on a CPU, else onnxruntime-genai's own."""
-    settings = _ort_settings.read(folder)
-    on_cpu = not settings["model"]["decoder"]["session_options"].get("provider_options")
-    if on_cpu and settings["search"].get("past_present_share_buffer"):
-        return SlotEngine(folder, threads, max_batch)
-    return GenaiEngine(folder, threads, max_batch)
+from runtimes import Event, Sampling, TokenIds
+from runtimes.onnxruntime_genai import genai_config
 
 
 class GenaiEngine:
-    """`og.Engine` behind the contract of models/runtimes."""
+    """`og.Engine` behind the contract of runtimes/__init__.py."""
 
-    name = _ort_settings.NAME
-    version = _ort_settings.VERSION
+    name = genai_config.NAME
     samples = True
 
     def __init__(self, folder: Path, threads: int, max_batch: int) -> None:
-        self._genai = _ort_settings.import_genai()
-        settings = _ort_settings.read(folder)
+        self.version = genai_config.version()
+        self._genai = genai_config.import_genai()
+        settings = genai_config.read(folder)
         self.context_tokens = int(settings["model"]["context_length"])
         built = settings.get("engine", {}).get("dynamic_batching")  # a graph built with paged attention says so
         self.max_batch = min(max_batch, built.get("max_batch_size", max_batch)) if built else max_batch
         batching = {} if built else {"engine": {"static_batching": {"max_batch_size": max_batch}}}
-        self._model: Any = self._genai.Model(_ort_settings.configure(self._genai, folder, threads, batching))
+        self._model: Any = self._genai.Model(genai_config.configure(self._genai, folder, threads, batching))
         self._engine: Any = self._genai.Engine(self._model)
         self._events = self._engine.create_event_buffer(4 * max_batch)
         self._handles = count()

@@ -1,4 +1,4 @@
-"""What every way of running on onnxruntime-genai shares: its version, its configuration, and what a folder says."""
+"""genai_config.json of a variant's folder, and how onnxruntime-genai is imported and set for it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from host import packages
 GENAI_CONFIG = "genai_config.json"
 WHEELS = ("onnxruntime-genai", "onnxruntime-genai-cuda")  # the same module, without and with CUDA
 NAME = "ort"
-VERSION = next(iter(packages.versions(WHEELS).values()))
 # How long a worker spins between two operators before it sleeps. Left alone it spins for about a millisecond: small
 # models lose half of their speed to that as soon as anything else wants a core, and gain nothing from it when not.
 SPIN = {"session.intra_op.spin_duration_us": "10"}
+
+
+def version() -> str:
+    """That of the wheel which is installed."""
+    return next(iter(packages.versions(WHEELS).values()))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -24,7 +28,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def ends(settings: dict[str, Any]) -> frozenset[int]:
-    """The tokens that end an answer, from genai_config.json."""
+    """The tokens that end a completion, from genai_config.json."""
     eos = settings["model"]["eos_token_id"]
     return frozenset(eos if isinstance(eos, list) else [eos])
 

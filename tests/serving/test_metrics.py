@@ -8,8 +8,8 @@ from typing import Any
 import pynvml
 import pytest
 
-from serving import gpu
-from serving.metrics import Metrics
+from serving import metrics
+from serving.metrics import GpuReading, Metrics, gpu_memory_used_bytes, gpu_readings
 
 
 def untold(device: Any) -> Any:
@@ -19,8 +19,8 @@ def untold(device: Any) -> Any:
 @pytest.fixture
 def slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs, of which the second one was cut into MIG slices."""
-    monkeypatch.setattr(gpu, "_started", lambda: True)
-    gpu._read.cache_clear()
+    monkeypatch.setattr(metrics, "_nvml_started", lambda: True)
+    metrics._read_gpus.cache_clear()
     used = {"nvmlDeviceGetMemoryInfo": lambda device: SimpleNamespace(used=1024)}
     whole = {"nvmlDeviceGetUtilizationRates": lambda device: untold(device) if device else SimpleNamespace(gpu=50)}
     known = {"nvmlDeviceGetCount": lambda: 2, "nvmlDeviceGetHandleByIndex": lambda index: index}
@@ -30,8 +30,8 @@ def slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("slices")
 def test_a_mig_slice_has_memory_but_no_utilisation() -> None:
-    assert gpu.read() == [gpu.Reading(0.5, 1024), gpu.Reading(None, 1024)]
-    assert gpu.memory_used_bytes() == 2048
+    assert gpu_readings() == [GpuReading(0.5, 1024), GpuReading(None, 1024)]
+    assert gpu_memory_used_bytes() == 2048
     told = Metrics("d", "blue").text(lambda: 0).decode()
     assert 'assay_gpu_utilisation_ratio{digest="d",gpu="0",slot="blue"} 0.5' in told
     assert 'assay_gpu_utilisation_ratio{digest="d",gpu="1"' not in told
@@ -41,5 +41,5 @@ def test_a_mig_slice_has_memory_but_no_utilisation() -> None:
 @pytest.mark.usefixtures("slices")
 def test_a_lost_gpu_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", untold)
-    assert gpu.read() == [gpu.Reading(None, None)] * 2
-    assert gpu.memory_used_bytes() is None
+    assert gpu_readings() == [GpuReading(None, None)] * 2
+    assert gpu_memory_used_bytes() is None

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from runtimes import Engine, Event, Generation, Sampling, _ort_batching, _ort_settings, ort
-from runtimes._ort_engine import GenaiEngine
+from export import fused
+from runtimes import Engine, Event, Generation, Sampling, ort
+from runtimes.onnxruntime_genai import continuous_batching, genai_config
+from runtimes.onnxruntime_genai.genai_engine import GenaiEngine
 
 MAX_TOKENS = 20
 BATCH = 4
 
 
 @pytest.fixture(scope="module")
-def version(real_version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def version(tiny_qwen2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model, with end tokens that its answers do meet, at different lengths."""
     folder = tmp_path_factory.mktemp("ends") / "fp32"
-    shutil.copytree(real_version, folder)
+    fused.export(tiny_qwen2, folder, 2)
     whole = ort.load(folder, 2).generate(prompts(), MAX_TOKENS, ignore_eos=True)
-    config = _ort_settings.read(folder)
+    config = genai_config.read(folder)
     config["model"]["eos_token_id"] = [2, whole[0].token_ids[3], whole[1].token_ids[11]]
-    (folder / _ort_settings.GENAI_CONFIG).write_text(json.dumps(config))
+    (folder / genai_config.GENAI_CONFIG).write_text(json.dumps(config))
     return folder
 
 
@@ -41,7 +42,7 @@ def alone(version: Path) -> list[Generation]:
 
 
 ENGINES: dict[str, Callable[[Path, int, int], Engine]] = {
-    "slots": _ort_batching.SlotEngine,
+    "ours": continuous_batching.ContinuousBatching,
     "genai": GenaiEngine,
 }
 
@@ -112,7 +113,7 @@ def test_cancelling_frees_the_place_and_leaves_the_others_alone(engine: Engine, 
 def test_a_long_prompt_is_read_in_chunks_while_others_go_on(
     version: Path, alone: list[Generation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_ort_batching, "CHUNK_TOKENS", 8)
+    monkeypatch.setattr(continuous_batching, "CHUNK_TOKENS", 8)
     engine = ort.engine(version, 2, BATCH)
     answers: dict[int, list[int]] = {}
     ends: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""One request from its tokens to its text: limits, cache, place in the batch, pieces, counts."""
+"""One completion from the checked request to its text: limits, cache, place in the batch, pieces, counts."""
 
 from __future__ import annotations
 
@@ -9,40 +9,38 @@ from typing import Any
 
 from core.errors import RuntimeFault
 from runtimes import Sampling
-from serving.errors import ApiError
 from serving.metrics import Kind
-from serving.scheduler import QueueFull, Ticket
+from serving.scheduler import QueueFull, Request
 from serving.service import Service
-from serving.text import Decoder, Piece
-from serving.wire import Wish
+from serving.text import Decoder
+from serving.wire import ApiError, GenerationRequest, Piece
 
 RETRY_S = 1
 
 
 class ClientGone(Exception):  # noqa: N818 - not a fault
-    """Nobody reads the answer any more."""
+    """Nobody reads the completion any more."""
 
 
 @dataclass
-class Answer:
+class Completion:
     """A request under way. `pieces` gives its text; the counts are complete once it has ended."""
 
     service: Service
-    prompt: list[int]
-    max_tokens: int
-    sampling: Sampling
+    request: Request
     stop: tuple[str, ...]
-    streams: bool
     split: bool  # reasoning apart from content
-    ticket: Ticket | None = None
+    fresh: bool  # `Cache-Control: no-cache`: a rollout's questions must reach the engine
     finish: str = ""
     completion_tokens: int = 0
     cached: bool = False
-    gone: bool = False  # the client left
-    fresh: bool = False  # `Cache-Control: no-cache`: a rollout's questions must reach the engine
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.request.prompt)
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """The answer's text as it comes (in one piece unless it streams). Raises ApiError or ClientGone."""
+        """The text as it comes (in one piece unless it streams). Raises ApiError or ClientGone."""
         key, kept = await self._look_up()
         if kept is not None:
             self.cached, self.finish, self.completion_tokens = True, kept["finish"], kept["completion_tokens"]
@@ -61,18 +59,14 @@ class Answer:
 
     def leave(self) -> None:
         """The client is gone: free the place, or take none."""
-        self.gone = True
-        if self.ticket:
-            self.service.scheduler.cancel(self.ticket)
+        self.service.scheduler.cancel(self.request)
 
     async def _generate(self) -> AsyncIterator[Piece]:
-        if self.gone:  # while the cache was asked
+        request, scheduler = self.request, self.service.scheduler
+        if request.finish is not None:  # the client left while the cache was asked
             raise ClientGone
-        by_token = self.streams or bool(self.stop)
-        ticket = self.ticket = Ticket(self.prompt, self.max_tokens, self.sampling, by_token)
-        scheduler = self.service.scheduler
         try:
-            scheduler.submit(ticket)
+            scheduler.submit(request)
         except QueueFull:
             raise ApiError(
                 429,
@@ -83,75 +77,81 @@ class Answer:
         except RuntimeFault as fault:  # it failed after this request was let in
             raise ApiError(503, f"the engine has failed: {fault}", "engine_failed") from None
         loop = asyncio.get_running_loop()
-        alarm = loop.call_later(self.service.settings.request_timeout_s, scheduler.cancel, ticket, "timeout")
-        decoder = Decoder(self.service.words, self.split and self._thinking(), self.split, self.stop)
+        alarm = loop.call_later(self.service.settings.request_timeout_s, scheduler.cancel, request, "timeout")
+        tokenizer = self.service.tokenizer
+        decoder = Decoder(tokenizer, self.split and tokenizer.thinking(request.prompt), self.split, self.stop)
         try:
             seen = 0
             while True:
-                if not by_token:
-                    await ticket.done()
-                tokens = await ticket.more(seen)
+                if not request.by_token:
+                    await request.done()
+                tokens = await request.more(seen)
                 seen += len(tokens)
-                ended = ticket.finish is not None and seen == len(ticket.tokens)
+                ended = request.finish is not None and seen == len(request.tokens)
                 if ended:
-                    self._raise_if_broken(ticket)
+                    self._raise_if_broken(request)
                 piece = decoder.feed(tokens)
                 self.completion_tokens = decoder.taken
                 if ended and not decoder.stopped:
                     rest = decoder.finish()
                     piece = Piece(piece.content + rest.content, piece.reasoning + rest.reasoning)
                 if ended or decoder.stopped:
-                    self.finish = "stop" if decoder.stopped else str(ticket.finish)
+                    self.finish = "stop" if decoder.stopped else str(request.finish)
                 if piece:
                     yield piece
                 if ended or decoder.stopped:
                     return
         finally:
             alarm.cancel()
-            scheduler.cancel(ticket)
-            self.service.metrics.times(ticket.arrived_s, ticket.token_times_s)
+            scheduler.cancel(request)
+            self.service.metrics.times(request.arrived_s, request.token_times_s)
 
-    def _raise_if_broken(self, ticket: Ticket) -> None:
-        if ticket.finish == "timeout":
+    def _raise_if_broken(self, request: Request) -> None:
+        if request.finish == "timeout":
             limit_s = self.service.settings.request_timeout_s
             raise ApiError(504, f"no complete answer within {limit_s:g} s: ask for fewer tokens", "timeout")
-        if ticket.finish == "cancelled":
+        if request.finish == "cancelled":
             raise ClientGone
-        if ticket.finish == "error":
-            raise ApiError(500, f"the engine could not answer: {ticket.error}", "engine_error")
+        if request.finish == "error":
+            raise ApiError(500, f"the engine could not answer: {request.error}", "engine_error")
 
     async def _look_up(self) -> tuple[str | None, dict[str, Any] | None]:
         cache = self.service.cache
-        if cache is None or self.fresh or self.sampling.temperature > 0:
+        if cache is None or self.fresh or self.request.sampling.temperature > 0:
             return None, None
         key = cache.key(
             {
-                "prompt": self.prompt,
-                "max_tokens": self.max_tokens,
+                "prompt": self.request.prompt,
+                "max_tokens": self.request.max_tokens,
                 "stop": self.stop,
                 "split": self.split,
-                "ignore_eos": self.sampling.ignore_eos,
+                "ignore_eos": self.request.sampling.ignore_eos,
             }
         )
         result, kept = await cache.get(key)
         self.service.metrics.cache(result)
         return key if result != "down" else None, kept
 
-    def _thinking(self) -> bool:
-        return self.service.words.thinking(self.prompt)
-
     def _count(self, content: str) -> None:
         kind: Kind = "truncated" if self.finish == "length" else "ok" if content.strip() else "empty"
-        self.service.metrics.answer(kind, len(self.prompt), self.completion_tokens)
+        self.service.metrics.answer(kind, self.prompt_tokens, self.completion_tokens)
 
 
-def begin(service: Service, wish: Wish, prompt: list[int], max_tokens: int | None, split: bool) -> Answer:
+def begin(
+    service: Service,
+    body: GenerationRequest,
+    prompt: list[int],
+    max_tokens: int | None,
+    *,
+    split: bool,
+    fresh: bool,
+) -> Completion:
     """Check a request against the limits. Raises ApiError 400 that names the limit, 404 for an unknown model."""
-    if wish.model is not None and wish.model not in service.names:
+    if body.model is not None and body.model not in service.names:
         known = ", ".join(sorted(service.names, key=len))
-        raise ApiError(404, f"no model '{wish.model}' here; known: {known}", "model_not_found", "model")
+        raise ApiError(404, f"no model '{body.model}' here; known: {known}", "model_not_found", "model")
     engine = service.scheduler.engine
-    if (wish.temperature or 0) > 0 and not engine.samples:
+    if (body.temperature or 0) > 0 and not engine.samples:
         raise ApiError(
             400, f"the runtime '{engine.name}' is greedy only: send temperature 0", "unsupported_value", "temperature"
         )
@@ -174,5 +174,6 @@ def begin(service: Service, wish: Wish, prompt: list[int], max_tokens: int | Non
             "context_length_exceeded",
             "max_tokens",
         )
-    sampling = Sampling(wish.temperature or 0.0, wish.top_p or 1.0, wish.seed, wish.ignore_eos)
-    return Answer(service, prompt, wanted, sampling, tuple(wish.stop), wish.stream, split)
+    sampling = Sampling(body.temperature or 0.0, body.top_p or 1.0, body.seed, body.ignore_eos)
+    request = Request(prompt, wanted, sampling, by_token=body.stream or bool(body.stop))
+    return Completion(service, request, tuple(body.stop), split, fresh)
