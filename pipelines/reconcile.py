@@ -104,7 +104,7 @@ def _slot(desk: Desk, dry: bool) -> Iterator[Finding]:
     seen, target = desk.target.observe(), desk.target
     if seen.live is None or seen.slots[seen.live].ready or desk.record.unfinished(desk.environment) is not None:
         return
-    digest = target.slots[seen.live].fallen() if isinstance(target, LocalTarget) else None
+    digest = target.slots[seen.live].crashed_digest() if isinstance(target, LocalTarget) else None
     if digest is None:
         yield Finding("slot", f"{seen.live} is live, but not ready: users get no answers", problem=True)
         return

@@ -59,7 +59,7 @@ class House:
         return {"ASSAY_PRODUCTION_DIR": str(self.production), **self.server.environment}
 
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.rollout.local.port}"
+        return f"http://127.0.0.1:{self.settings.rollout.options('local').port}"
 
 
 @pytest.fixture

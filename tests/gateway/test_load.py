@@ -63,7 +63,7 @@ def test_what_is_lost_is_counted(tmp_path: Path, streaming_versions: list[Versio
         traffic = Traffic(long).start()
         while len(traffic.asked) < 20:
             time.sleep(0.05)
-        process = target.slots["blue"].find()
+        process = target.slots["blue"].process
         assert process is not None
         process.signal(signal.SIGKILL)
         time.sleep(0.5)

@@ -53,13 +53,13 @@ def test_envoy_killed_under_a_live_slot(tmp_path: Path, versions: tuple[Version,
 
 
 def _killed_slot(run: Callable[..., Any], settings: Any, target: local.LocalTarget, version: Version) -> None:
-    slot = target.slots["blue"].find()
+    slot = target.slots["blue"].process
     assert slot is not None
     slot.signal(signal.SIGKILL)
     assert slot.wait(5)
     code, said = run("--dry")
     assert (code, said[-1]["what"]) == (1, "blue is live and ended by itself: version 1 would be started again")
-    assert target.slots["blue"].find() is None
+    assert target.slots["blue"].process is None
     code, said = run()
     assert (code, said[-1]["subject"]) == (1, "slot")
     assert "version 1 was started again" in said[-1]["what"]

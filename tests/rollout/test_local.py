@@ -50,7 +50,8 @@ class Traffic:
 
 @contextmanager
 def _traffic(settings: RolloutSettings) -> Iterator[Traffic]:
-    found = Traffic(f"http://{settings.rollout.local.host}:{settings.rollout.local.port}")
+    options = settings.rollout.options("local")
+    found = Traffic(f"http://{options.host}:{options.port}")
     clients = [threading.Thread(target=found.run) for _ in range(2)]
     for client in clients:
         client.start()
