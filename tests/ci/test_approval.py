@@ -23,8 +23,8 @@ import httpx
 import pytest
 import yaml
 
+from approval import webhook
 from rehearsal import place, traffic
-from rollout import approval_subscription
 from rollout.params import RolloutSettings
 from rollout.targets import Version, local
 from tests.ci.click import set_alias
@@ -160,9 +160,7 @@ def _relay(house: House) -> Iterator[None]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline_s, log.read_text()
                 time.sleep(0.1)
-            approval_subscription.register(
-                house.server.client(), f"http://127.0.0.1:{port}{approval_subscription.PATH}", SECRET
-            )
+            webhook.subscribe(house.server.client(), f"http://127.0.0.1:{port}{webhook.PATH}", SECRET)
             yield
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -73,11 +73,11 @@ def test_no_request_is_lost(tmp_path: Path, fault: bool, ends: State) -> None:
         registry.set_aliases(1, None)
         record = RolloutRecord(tmp_path / "rollout.db")
 
-        def tell(rollout: Rollout) -> None:
+        def report(rollout: Rollout) -> None:
             if fault and rollout.state is State.POST_PROMOTION_ANALYSIS:
                 switch.touch()
 
-        controller = Controller(record, target, registry, settings, WHO, questions.asker(settings), tell=tell)
+        controller = Controller(record, target, registry, settings, WHO, questions.asker(settings), report=report)
         rollout = record.create(
             "production", planning.promote("assay", 2, registry, target), WHO, "test", time.time()
         )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from approval import gitlab
+from approval.standing import Approval, PipelineError, Standing
 from core import secret
 from core.errors import ConfigError
-from rollout import gitlab
-from rollout.approval import Approval, PipelineError, Standing
 from tests.parts import gitlab as stand_in
 
 APPROVAL = Approval(
