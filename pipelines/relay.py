@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="put a proxy with TLS before it to be reached from afar")
     parser.add_argument("--port", type=int, default=8200)
     parser.add_argument("--environment", help="default: rollout.environment in params.yaml")
-    parser.add_argument("--register-webhook", metavar="URL", help="tell MLflow where the relay is reached, and end")
+    parser.add_argument("--register-webhook", metavar="URL", help="subscribe MLflow's webhook to it, and end")
     options = parser.parse_args(argv)
     logs.configure()
     key = secret.read("ASSAY_WEBHOOK_SECRET")

@@ -1,4 +1,4 @@
-"""What a rollout asks of the model registry, and MLflow's answer. Only a finished rollout moves `champion`."""
+"""The registry as a rollout needs it, and a `champion` that was changed otherwise: only a finished rollout may."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _VERDICTS: dict[str, Verdict] = {"pass": "pass", "passed": "pass", "fail": "fail
 
 @dataclass(frozen=True)
 class Registered:
-    """A version as the registry tells of it."""
+    """A version as the registry has it."""
 
     number: int
     digest: str

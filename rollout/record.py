@@ -1,7 +1,7 @@
 """The rollout record: SQLite (WAL). What is under way, what was about to be done, and the append-only events.
 
 One unfinished rollout for each environment, held by the database itself; a new id for each attempt. An intent is
-written before each side effect and closed after it: an open one tells a restart what may or may not have happened.
+written before each side effect and closed after it: an open one shows a restart what may or may not have happened.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class RolloutRecord:
         return f"{found.who} ({found.why})" if found else None
 
     def append(self, event: Event) -> Event:
-        """Add an event that belongs to no rollout, or only tells something."""
+        """Add an event that belongs to no rollout, or changes none."""
         with self._write() as connection:
             return chain.append(connection, event)
 

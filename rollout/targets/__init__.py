@@ -126,6 +126,6 @@ class Target(Protocol):
         return None
 
     def crashed(self, slot: Slot) -> str | None:
-        """Digest of the version whose process in `slot` ended by itself and stays down until `start` is called again;
+        """Digest of the version whose process in `slot` crashed and stays down until `start` is called again;
         None for any other slot."""
         return None

@@ -232,7 +232,7 @@ def tags(settings: RolloutSettings) -> list[str]:
 
 
 def wait_ready(target: LocalTarget, slot: Slot, digest: str, timeout_s: float) -> None:
-    """Until the slot's server is ready with `digest`. Raises TargetError when it ends by itself or takes too long."""
+    """Until the slot's server is ready with `digest`. Raises TargetError when it crashes or takes too long."""
     deadline_s = time.monotonic() + timeout_s
     one = target.slots[slot]
     while True:

@@ -108,7 +108,7 @@ class Setup:
 
 @dataclass
 class Pipelines:
-    """Takes what it is given, or raises what it was told to."""
+    """Takes what it is given, or raises what it was given to raise."""
 
     errors: list[RolloutError] = field(default_factory=list)
     taken: list[Approval] = field(default_factory=list)

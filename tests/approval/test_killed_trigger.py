@@ -91,7 +91,7 @@ def test_killed_at_every_moment_one_approval_becomes_one_pipeline(quick_disk: Pa
         if len(gitlab.taken) > 1:
             twice.append(at)
             assert len(gitlab.taken) == 2
-            assert "interrupted" in setup.kinds(), "what may have happened twice is told"
+            assert "interrupted" in setup.kinds(), "what may have happened twice is recorded"
         setup.record.verify_chain()
         for record in (setup.record, stage.record, setup.inbox.ledger):
             record.close_file()

@@ -69,7 +69,7 @@ def test_gitlab_down_is_tried_a_few_times_and_left_to_the_next(setup: Setup) -> 
     assert found is not None
     assert (found.standing, found.attempts, found.why) == (Standing.WANTED, 5, "GitLab is down")
     assert not found.interrupted
-    assert setup.kinds() == ["approved", "trigger_failed"], "told once, not at each try"
+    assert setup.kinds() == ["approved", "trigger_failed"], "once, not at each try"
     found = carry(setup, pipelines)
     assert found is not None
     assert (found.standing, found.attempts) == (Standing.TRIGGERED, 8)

@@ -1,4 +1,4 @@
-"""The gateway by hand."""
+"""The gateway as an operator runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m pipelines.reconcile` on parts that are files: what was lost, left behind or moved by hand."""
+"""`python -m pipelines.reconcile` on parts that are files: what was lost, left behind or changed manually."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_approval_that_had_its_rollout_is_not_triggered_again(tmp_path: Path,
     assert place.triggered == [2]
     approve(stage, None)
     assert place.run() == (0, {})
-    approve(stage, 2)  # a new act, though no webhook told of it
+    approve(stage, 2)  # a new act, though no webhook said so
     place.run()
     assert place.triggered == [2, 2]
 
@@ -121,7 +121,7 @@ def test_a_rollback_by_a_person_is_not_undone(place: Place) -> None:
 
 
 def test_a_first_run_does_not_repeat_an_old_rollout(place: Place) -> None:
-    """Before the relay was set up, version 2 was approved, promoted by hand and rolled back."""
+    """Before the relay was set up, version 2 was approved, promoted manually and rolled back."""
     approve(place.stage, 2)
     place.stage.target.script = Script(errors_live=frozenset({place.stage.digest(2)}))
     place.stage.promote()

@@ -145,9 +145,9 @@ def test_the_click_starts_one_pipeline_with_what_was_approved(world: World) -> N
     }
     line = world.wait_for_line(standing="triggered", version=1)
     assert line["pipeline_url"] == pipeline.web_url
-    told = [(event.kind, event.who) for event in world.record().history("assay", 1)]
-    assert told[0] == ("approved", "MLflow, actor not named")
-    assert told[1][0] == "trigger"
+    events = [(event.kind, event.who) for event in world.record().history("assay", 1)]
+    assert events[0] == ("approved", "MLflow, actor not named")
+    assert events[1][0] == "trigger"
     world.approve(1)  # a second click while it is under way
     assert world.wait_for_line(outcome="triggered")["status"] == 200
     assert len(world.gitlab.pipelines) == 1

@@ -166,8 +166,8 @@ def test_rollback_to_previous_and_its_history(terminal: Terminal) -> None:
     code, lines = terminal.run(rollback.main, "--why", "users complain")
     assert (code, _states(lines)[-1]) == (0, "Succeeded")
     assert terminal.stage.target.observe().live == "blue"
-    told = terminal.text(status.main, "--history", "1")
-    assert any("users complain" in line and "tester" in line for line in told)
+    history = terminal.text(status.main, "--history", "1")
+    assert any("users complain" in line and "tester" in line for line in history)
     code, lines = terminal.run(status.main, "--verify-chain")
     assert code == 0
     assert terminal.run(status.main, "--verify-chain", "--head", lines[0]["head"])[0] == 0

@@ -53,10 +53,10 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert seen.slots["blue"].ready, "the old slot stays for an immediate rollback"
     assert (stage.registry.alias("champion"), stage.registry.alias("previous")) == (2, 1)
     count, _ = stage.record.verify_chain()
-    told = stage.record.history("assay", 2)
-    assert count == len(told)
-    assert {event.who for event in told} == {"tester"}
-    assert all(event.pipeline_url == "https://gitlab.example/pipelines/7" for event in told)
+    history = stage.record.history("assay", 2)
+    assert count == len(history)
+    assert {event.who for event in history} == {"tester"}
+    assert all(event.pipeline_url == "https://gitlab.example/pipelines/7" for event in history)
 
 
 def test_the_old_slot_is_stopped_where_params_say_so(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_old_slot_is_stopped_where_params_say_so(tmp_path: Path) -> None:
         ((2,), lambda digest: Script(), "answers failed"),
         ((), lambda digest: Script(errors=frozenset({digest})), "errors failed"),
         ((), lambda digest: Script(never_ready=frozenset({digest})), "StartingPreview took longer"),
-        ((), lambda digest: Script(dies=frozenset({digest})), "was started 3 times and ended by itself"),
+        ((), lambda digest: Script(dies=frozenset({digest})), "was started 3 times and crashed each time"),
     ],
     ids=["wrong answers", "errors", "never ready", "dies"],
 )

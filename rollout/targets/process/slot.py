@@ -112,7 +112,7 @@ class SlotProcess:
             raise TargetError(f"{self.slot} does not answer at {self.url}/metrics: {error}") from error
 
     def crashed_digest(self) -> str | None:
-        """Of the version that it served until it ended, though nobody asked it to; None for any other slot."""
+        """Of the version that it served until it ended without being asked to; None for any other slot."""
         spec = self.spec
         return spec.digest if spec and spec.stopping is None and self.process is None else None
 
@@ -122,7 +122,7 @@ class SlotProcess:
         if spec is None:
             return None
         if state.empty and spec.stopping is None:
-            return f"{self.slot} ended by itself; the last line of {self.log.name}: {self.last_line()}"
+            return f"{self.slot} crashed; the last line of {self.log.name}: {self.last_line()}"
         if state.digest not in (None, spec.digest):
             return f"{self.slot} serves {str(state.digest)[:12]}, but was started with {spec.digest[:12]}"
         return None
