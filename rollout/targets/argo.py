@@ -212,12 +212,12 @@ def main() -> None:
 
     import yaml
 
-    from pipelines.params import load
+    from core import params
     from rollout.aliases import MlflowRegistry
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", type=int, required=True, help="number in the registry")
-    settings = load()
+    settings = params.load(RolloutSettings)
     registry = MlflowRegistry(settings.model.name)
     found = registry.version(parser.parse_args().version)
     version = Version(settings.model.name, found.number, found.digest, registry.folder(found))

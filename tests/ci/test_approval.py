@@ -34,7 +34,10 @@ from tests.parts import mlflow_server, ports
 from tests.rollout.stage import analysed
 from tests.rollout.test_local import CONDITIONS, PHASE
 
-ROOMS = ("core", "data", "models", "pipelines", "rollout", "serving")
+ROOMS = (
+    "approval", "core", "data", "evaluation", "gateway", "host", "models", "pipelines", "registry", "rollout",
+    "runtimes", "serving",
+)  # fmt: skip
 SECRET = "webhook-secret-of-the-test"
 
 

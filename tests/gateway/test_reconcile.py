@@ -35,7 +35,7 @@ def test_envoy_killed_under_a_live_slot(tmp_path: Path, versions: tuple[Version,
 
         local.up(settings, versions[0])
         assert run() == (0, [])
-        generation = target.gateway.observed_generation()
+        generation = target.gateway.observed().generation
         envoy = target.gateway.process
         assert envoy is not None
         envoy.signal(signal.SIGKILL)
