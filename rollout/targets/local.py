@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
-from core.errors import TargetError, wrong_fields
+from core.errors import ConfigError, TargetError, wrong_fields
 from core.params import Section
 from gateway.envoy import Gateway
 from gateway.params import JwtParams, RateLimitParams
@@ -45,20 +44,16 @@ class Options(Section):
         default_factory=dict, description="options of pipelines.serve, e.g. max_batch: 16"
     )
 
-    @model_validator(mode="after")
-    def _make_a_gateway(self) -> Self:
-        try:
-            self.gateway()
-        except ValidationError as error:
-            raise ValueError(wrong_fields(error)) from error
-        return self
-
     def gateway(self) -> Settings:
-        """The gateway of these options."""
+        """The gateway of these options. Raises ConfigError when two ports are the same, or `state` is too long a path
+        for a socket in the present folder, which only who starts a gateway there must know."""
         shared = self.model_dump(exclude={"state", "gateway_threads", "serve", "jwt", "rate_limit"})
-        return Settings(
-            folder=self.state, threads=self.gateway_threads, jwt=self.jwt, rate_limit=self.rate_limit, **shared
-        )
+        try:
+            return Settings(
+                folder=self.state, threads=self.gateway_threads, jwt=self.jwt, rate_limit=self.rate_limit, **shared
+            )
+        except ValidationError as error:
+            raise ConfigError(f"rollout.targets.local: {wrong_fields(error)}") from error
 
 
 class LocalTarget(Target):
@@ -200,7 +195,7 @@ class LocalTarget(Target):
 
 
 def connect(settings: RolloutSettings) -> LocalTarget:
-    """Starts nothing."""
+    """Starts nothing. Raises ConfigError when the options make no gateway."""
     return LocalTarget(settings)
 
 

@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from core import plugins
-from core.errors import TargetError
+from core.errors import ConfigError, TargetError
 from core.params import Section
 from models import manifest
 from rehearsal import place as own_place
@@ -153,13 +153,19 @@ def test_every_target_is_held_to_the_contract_and_has_options_of_its_own() -> No
         ({"target": "nomad"}, "no target 'nomad'; known: argo, kubernetes, local"),
         ({"targets": {"nomad": {}}}, "no target 'nomad'; known: argo, kubernetes, local"),
         ({"targets": {"argo": {"replica": 2}}}, "argo: replica: Extra inputs are not permitted"),
-        ({"targets": {"local": {"port": 8081}}}, "three different ports"),
+        ({"targets": {"local": {"port": 0}}}, "local: port: Input should be greater than or equal to 1"),
         ({"target": "local", "targets": {"kubernetes": {"keep_s": 1}}}, "kubernetes: keep_s"),
     ],
 )
 def test_options_are_checked_when_params_are_read(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         settings(**changes)
+
+
+def test_a_local_target_on_two_ports_is_refused_when_it_is_opened() -> None:
+    shared = settings(targets={"local": {"port": 8081}})
+    with pytest.raises(ConfigError, match=r"rollout\.targets\.local: .*three different ports"):
+        local.connect(shared)
 
 
 def test_an_empty_place(place: Place) -> None:
