@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from approval.webhook import PATH, subscribe
 from demo import place
 from demo.place import Place
 from host import daemon
 from registry import store
-from rollout.approval_subscription import PATH, register
 
 START_S = 60.0
 
@@ -23,4 +23,4 @@ def connect(where: Place, relay: daemon.Daemon) -> None:
     """Have MLflow send to the relay, and see that it arrives. Raises ResourceError or RegistryError."""
     address = f"http://127.0.0.1:{where.relay_port}"
     place.wait("the relay", f"{address}/health", relay, where.log("relay"), START_S, answer_s=2)
-    register(store.connect(), address + PATH, where.webhook_secret)
+    subscribe(store.connect(), address + PATH, where.webhook_secret)

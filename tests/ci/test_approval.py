@@ -23,8 +23,8 @@ import httpx
 import pytest
 import yaml
 
+from approval import webhook
 from rehearsal import place, traffic
-from rollout import approval_subscription
 from rollout.params import RolloutSettings
 from rollout.targets import Version, local
 from tests.ci.click import set_alias
@@ -34,7 +34,10 @@ from tests.parts import mlflow_server, ports
 from tests.rollout.stage import analysed
 from tests.rollout.test_local import CONDITIONS, PHASE
 
-ROOMS = ("core", "data", "models", "pipelines", "rollout", "serving")
+ROOMS = (
+    "approval", "core", "data", "evaluation", "gateway", "host", "models", "pipelines", "registry", "rollout",
+    "runtimes", "serving",
+)  # fmt: skip
 SECRET = "webhook-secret-of-the-test"
 
 
@@ -59,7 +62,7 @@ class House:
         return {"ASSAY_PRODUCTION_DIR": str(self.production), **self.server.environment}
 
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.rollout.local.port}"
+        return f"http://127.0.0.1:{self.settings.rollout.options('local').port}"
 
 
 @pytest.fixture
@@ -160,9 +163,7 @@ def _relay(house: House) -> Iterator[None]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline_s, log.read_text()
                 time.sleep(0.1)
-            approval_subscription.register(
-                house.server.client(), f"http://127.0.0.1:{port}{approval_subscription.PATH}", SECRET
-            )
+            webhook.subscribe(house.server.client(), f"http://127.0.0.1:{port}{webhook.PATH}", SECRET)
             yield
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -7,12 +7,13 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from approval import webhook
+from approval.ledger import ApprovalLedger
+from approval.standing import Approval, PipelineError
+from approval.webhook import Answer, Inbox
 from core.errors import RolloutError
 from core.files import write_text
-from rollout import approval_webhook, planning
-from rollout.approval import Approval, PipelineError
-from rollout.approval_inbox import Answer, Inbox
-from rollout.approval_record import ApprovalRecord
+from rollout import planning
 from rollout.states import State
 from tests.rollout.stage import WHO, Stage
 
@@ -45,19 +46,19 @@ class Delivery:
 
 
 @dataclass
-class Desk:
+class Setup:
     """A stage with its inbox."""
 
     stage: Stage
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.record = ApprovalRecord(self.stage.record.path)
+        self.record = ApprovalLedger(self.stage.record.path)
         self.inbox = self.restarted()
 
     def restarted(self) -> Inbox:
         """A relay's inbox on the same database, as after a restart."""
-        record = ApprovalRecord(self.stage.record.path)
+        record = ApprovalLedger(self.stage.record.path)
         return Inbox(record, self.stage.registry, "production", "assay", SECRET, WHO, clock=self.clock)
 
     def click(self, number: int) -> Delivery:
@@ -79,7 +80,7 @@ class Desk:
         headers = {
             "x-mlflow-delivery-id": delivery_id,
             "x-mlflow-timestamp": timestamp,
-            "x-mlflow-signature": approval_webhook.sign(secret, delivery_id, timestamp, body),
+            "x-mlflow-signature": webhook.sign(secret, delivery_id, timestamp, body),
         }
         return Delivery(headers, body)
 
@@ -102,12 +103,12 @@ class Desk:
         plan = planning.promote("assay", 2, self.stage.registry, self.stage.target)
         rollout = self.record.create("production", plan, WHO, "approved", self.clock.now)
         self.clock.now += 60
-        self.record.move(rollout, state, "made by the test", rollout.notes, WHO, self.clock.now)
+        self.record.move(rollout, state, "made by the test", rollout.progress, WHO, self.clock.now)
 
 
 @dataclass
 class Pipelines:
-    """Takes what it is given, or raises what it was told to."""
+    """Takes what it is given, or raises what it was given to raise."""
 
     errors: list[RolloutError] = field(default_factory=list)
     taken: list[Approval] = field(default_factory=list)

@@ -11,13 +11,14 @@ import ast
 from typing import Any
 
 from rollout.condition import ANSWERS, BASELINE, Condition
-from rollout.params import AnalysisPhase, KubernetesParams
+from rollout.params import AnalysisPhase
 
 DIGEST, LIVE = "{{args.digest}}", "{{args.baseline}}"
 
 
-def template(name: str, phase: AnalysisPhase, kube: KubernetesParams, baseline: bool) -> dict[str, Any]:
-    """The AnalysisTemplate `name`. Without `baseline`, conditions that need one are left out."""
+def template(name: str, namespace: str, phase: AnalysisPhase, prometheus: str, baseline: bool) -> dict[str, Any]:
+    """The AnalysisTemplate `name`, for the server at `prometheus`. Without `baseline`, conditions that need one are
+    left out."""
     metrics = [
         {
             "name": key,
@@ -28,7 +29,7 @@ def template(name: str, phase: AnalysisPhase, kube: KubernetesParams, baseline: 
             "inconclusiveLimit": phase.inconclusive_limit,
             "successCondition": "result[0] == 1",
             "failureCondition": "result[0] == 0",
-            "provider": {"prometheus": {"address": kube.prometheus, "query": query(text, phase)}},
+            "provider": {"prometheus": {"address": prometheus, "query": query(text, phase)}},
         }
         for key, text in phase.success_condition.items()
         if _can(Condition(text).names, baseline)
@@ -36,7 +37,7 @@ def template(name: str, phase: AnalysisPhase, kube: KubernetesParams, baseline: 
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "AnalysisTemplate",
-        "metadata": {"name": name, "namespace": kube.namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {"args": [{"name": "digest"}, {"name": "baseline"}], "metrics": metrics},
     }
 

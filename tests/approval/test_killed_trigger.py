@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rollout import approval_trigger
-from rollout.approval import Approval, Standing
-from rollout.approval_record import ApprovalRecord
-from tests.rollout.approvals import Clock, Delivery, Desk
+from approval import trigger
+from approval.ledger import ApprovalLedger
+from approval.standing import Approval, Standing
+from tests.approval.setup import Clock, Delivery, Setup
 from tests.rollout.dying import dies
 from tests.rollout.stage import WHO, Stage
 
@@ -24,7 +24,7 @@ MOMENTS = ("take", "keep_delivery", "intend_trigger", "triggered")
 
 
 @dataclass(frozen=True)
-class Ledger:
+class GitlabLog:
     """A GitLab that writes down what it was asked for; a file, as the child is killed."""
 
     path: Path
@@ -42,7 +42,7 @@ class Ledger:
         return self.path.read_text().splitlines() if self.path.exists() else []
 
 
-class Watched(ApprovalRecord):
+class Watched(ApprovalLedger):
     """A record that calls `hook` before and after each of `MOMENTS`."""
 
     def __init__(self, path: Path, hook: Callable[[], None]) -> None:
@@ -60,15 +60,15 @@ class Watched(ApprovalRecord):
         return around
 
 
-def relay(desk: Desk, record: ApprovalRecord, ledger: Ledger, message: Delivery) -> None:
+def relay(setup: Setup, ledger: ApprovalLedger, gitlab: GitlabLog, message: Delivery) -> None:
     """What the relay does with one delivery: take it, answer, carry what is wanted."""
-    replace(desk.inbox, record=record).receive(message.headers, message.body)
-    approval_trigger.carry(record, desk.stage.registry, ledger, "production", "assay", WHO, "relay")
+    replace(setup.inbox, ledger=ledger).receive(message.headers, message.body)
+    trigger.trigger_wanted(ledger, setup.stage.registry, gitlab, "production", "assay", WHO, "relay")
 
 
-def watched_relay(desk: Desk, ledger: Ledger, message: Delivery, moment: Callable[[], None]) -> None:
+def watched_relay(setup: Setup, gitlab: GitlabLog, message: Delivery, moment: Callable[[], None]) -> None:
     """The same with `moment` called before and after everything it does."""
-    relay(desk, Watched(desk.stage.record.path, moment), replace(ledger, hook=moment), message)
+    relay(setup, Watched(setup.stage.record.path, moment), replace(gitlab, hook=moment), message)
 
 
 def test_killed_at_every_moment_one_approval_becomes_one_pipeline(quick_disk: Path) -> None:
@@ -78,22 +78,22 @@ def test_killed_at_every_moment_one_approval_becomes_one_pipeline(quick_disk: Pa
         root.mkdir()
         stage = Stage(root)
         stage.put_live()
-        desk, ledger = Desk(stage, Clock()), Ledger(root / "gitlab")
-        message = desk.click(2)
-        killed = dies(at, partial(watched_relay, desk, ledger, message))
+        setup, gitlab = Setup(stage, Clock()), GitlabLog(root / "gitlab")
+        message = setup.click(2)
+        killed = dies(at, partial(watched_relay, setup, gitlab, message))
         for _ in range(2):
-            relay(desk, desk.record, ledger, message)
-        found = desk.newest()
+            relay(setup, setup.record, gitlab, message)
+        found = setup.newest()
         assert found.standing is Standing.TRIGGERED, f"killed at moment {at}"
-        assert desk.kinds().count("approved") == 1, f"killed at moment {at}"
-        assert desk.kinds().count("trigger") == 1, f"killed at moment {at}"
-        assert set(ledger.taken) == {stage.digest(2)}
-        if len(ledger.taken) > 1:
+        assert setup.kinds().count("approved") == 1, f"killed at moment {at}"
+        assert setup.kinds().count("trigger") == 1, f"killed at moment {at}"
+        assert set(gitlab.taken) == {stage.digest(2)}
+        if len(gitlab.taken) > 1:
             twice.append(at)
-            assert len(ledger.taken) == 2
-            assert "interrupted" in desk.kinds(), "what may have happened twice is told"
-        desk.record.verify_chain()
-        for record in (desk.record, stage.record, desk.inbox.record):
+            assert len(gitlab.taken) == 2
+            assert "interrupted" in setup.kinds(), "what may have happened twice is recorded"
+        setup.record.verify_chain()
+        for record in (setup.record, stage.record, setup.inbox.ledger):
             record.close_file()
         shutil.rmtree(root)
         if not killed:

@@ -1,4 +1,4 @@
-"""One slot of the local target: a `pipelines.serve` process, found by its tag, and what was last asked of it."""
+"""One slot on this machine: a `pipelines.serve` process, found by its tag, and what was last asked of it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from host import daemon
 from host.daemon import Daemon
 from rollout.targets import Slot, SlotState, Version
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ASK_S = 1.0  # `verify=False` below: there is no TLS on loopback, and loading the CAs takes longer than asking
 
 
-class Notes(Record):
-    """What was asked of a slot. What is true is asked of the process; this only says what was meant."""
+class SlotSpec(Record):
+    """What a slot was asked to be. What it is, is asked of the process."""
 
-    digest: str  # that it was started with
+    digest: str  # of the version it was started with
     stopping: str | None = None  # identity of the process that is to end
     stop_at: float | None = None  # UNIX time when it is killed
     gateway: str | None = None  # identity of the gateway at the start, and what it had counted for the slot by then
@@ -34,68 +34,61 @@ class Notes(Record):
 
 
 class SlotProcess:
-    """`folder` holds the slot's notes and its log, `port` is where it listens on loopback."""
+    """`folder` holds the slot's spec and its log, `port` is where it listens on loopback."""
 
     def __init__(self, slot: Slot, folder: Path, port: int) -> None:
         self.slot, self.port = slot, port
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / f"{slot}.log"
-        self._notes = folder / f"{slot}.json"
+        self._spec_file = folder / f"{slot}.json"
         self.tag = f"slot {folder.resolve()} {slot}"
 
-    def find(self) -> Daemon | None:
-        """The process, whoever started it."""
+    @property
+    def process(self) -> Daemon | None:
+        """The running server, whoever started it."""
         return daemon.find(self.tag)
 
     @property
-    def notes(self) -> Notes | None:
+    def spec(self) -> SlotSpec | None:
         """None before the first start."""
         try:
-            return Notes.model_validate_json(self._notes.read_text())
+            return SlotSpec.model_validate_json(self._spec_file.read_text())
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise TargetError(f"{self._notes} is not what the local target wrote: {error}") from error
+            raise TargetError(f"{self._spec_file} is not a slot's spec: {error}") from error
 
-    def note(self, notes: Notes) -> None:
-        files.write_text(self._notes, notes.model_dump_json() + "\n")
+    def save(self, spec: SlotSpec) -> None:
+        files.write_text(self._spec_file, spec.model_dump_json() + "\n")
 
     def stopping(self, process: Daemon) -> bool:
         """Whether this process was asked to end."""
-        notes = self.notes
-        return notes is not None and notes.stopping == process.identity
+        spec = self.spec
+        return spec is not None and spec.stopping == process.identity
 
-    def spawn(self, version: Version, options: Sequence[str], notes: Notes) -> Daemon:
+    def spawn(self, version: Version, options: Sequence[str], spec: SlotSpec) -> Daemon:
         """Start the server; the caller holds the lock and has seen that the slot is empty."""
-        self.note(notes)
+        self.save(spec)
         command = [sys.executable, "-m", "pipelines.serve", "--folder", str(version.folder.resolve())]
-        own = [
-            "--slot",
-            self.slot,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-            "--model-name",
-            version.model_name,
-        ]
+        own = ["--slot", self.slot, "--host", "127.0.0.1", "--port", str(self.port)]
+        own += ["--model-name", version.model_name]
         return daemon.spawn(self.tag, [*command, *own, *options], self.log, {"digest": version.digest}, cwd=ROOT)
 
     def terminate(self, process: Daemon, grace_s: float) -> None:
         """Ask it to finish and end: once, as a second signal would cut what runs. Killed when its time is over."""
-        notes, now = self.notes, time.time()
-        if notes is None or notes.stopping != process.identity:
-            fresh = notes or Notes(digest=process.facts.get("digest", ""))
-            self.note(fresh.model_copy(update={"stopping": process.identity, "stop_at": now + grace_s}))
+        spec, now = self.spec, time.time()
+        if spec is None or spec.stopping != process.identity:
+            fresh = spec or SlotSpec(digest=process.facts.get("digest", ""))
+            self.save(fresh.model_copy(update={"stopping": process.identity, "stop_at": now + grace_s}))
             process.signal(signal.SIGTERM)
             return
-        stop_at = min(notes.stop_at or now, now + grace_s)
+        stop_at = min(spec.stop_at or now, now + grace_s)
         if now >= stop_at:
             process.signal(signal.SIGKILL)
-        elif self.state(process).ready:  # the one who noted it was killed before the signal was sent
+        elif self.state(process).ready:  # whoever saved the spec was killed before it sent the signal
             process.signal(signal.SIGTERM)
-        elif stop_at != notes.stop_at:
-            self.note(notes.model_copy(update={"stop_at": stop_at}))
+        elif stop_at != spec.stop_at:
+            self.save(spec.model_copy(update={"stop_at": stop_at}))
 
     def state(self, process: Daemon | None, active_requests: int | None = None) -> SlotState:
         """What the process itself says; an answer without a digest is not from a server of ours."""
@@ -118,28 +111,28 @@ class SlotProcess:
         except httpx.HTTPError as error:
             raise TargetError(f"{self.slot} does not answer at {self.url}/metrics: {error}") from error
 
-    def fallen(self) -> str | None:
-        """The digest that it served until it ended, though nobody asked it to; None for any other slot."""
-        notes = self.notes
-        return notes.digest if notes and notes.stopping is None and self.find() is None else None
+    def crashed_digest(self) -> str | None:
+        """Of the version that it served until it ended without being asked to; None for any other slot."""
+        spec = self.spec
+        return spec.digest if spec and spec.stopping is None and self.process is None else None
 
     def problem(self, state: SlotState) -> str | None:
         """What a person should know about it."""
-        notes = self.notes
-        if notes is None:
+        spec = self.spec
+        if spec is None:
             return None
-        if state.empty and notes.stopping is None:
-            return f"{self.slot} ended by itself; {self.log.name} ends with: {self.last_words()}"
-        if state.digest not in (None, notes.digest):
-            return f"{self.slot} serves {str(state.digest)[:12]}, not {notes.digest[:12]} that it was given"
+        if state.empty and spec.stopping is None:
+            return f"{self.slot} crashed; the last line of {self.log.name}: {self.last_line()}"
+        if state.digest not in (None, spec.digest):
+            return f"{self.slot} serves {str(state.digest)[:12]}, but was started with {spec.digest[:12]}"
         return None
 
-    def last_words(self) -> str:
-        """The last line of the log, as text."""
+    def last_line(self) -> str:
+        """Of the log; of a JSON line its message."""
         with self.log.open("rb") if self.log.exists() else open("/dev/null", "rb") as stream:  # noqa: PTH123
             stream.seek(max(0, stream.seek(0, 2) - 4000))
             lines = stream.read().decode(errors="replace").strip().splitlines()
         try:
             return str(json.loads(lines[-1])["message"])
         except (IndexError, ValueError, KeyError, TypeError):
-            return lines[-1][:300] if lines else "nothing"
+            return lines[-1][:300] if lines else "(the log is empty)"

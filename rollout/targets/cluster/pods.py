@@ -9,29 +9,29 @@ from dataclasses import replace
 
 from core.errors import TargetError
 from rollout import scrape
-from rollout.params import KubernetesParams
 from rollout.targets import Sample, Slot, SlotState
-from rollout.targets._kube import Api, Object
+from rollout.targets.cluster.api import Api, Object
+from rollout.targets.cluster.deployment import ClusterOptions
 
 DIGEST_HEADER = "x-assay-manifest"
 INFLIGHT = "assay_inflight_requests"
 
 
 def state(
-    api: Api, kube: KubernetesParams, slot: Slot, pods: list[Object], hash_label: str, ready: bool
+    api: Api, options: ClusterOptions, slot: Slot, pods: list[Object], hash_label: str, ready: bool
 ) -> SlotState:
     """One slot. Ready when its owner says so and every pod answers with one and the same digest."""
     alive = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
     if not alive:
         return SlotState()
-    digests = {_digest(api, kube, pod) for pod in alive}
+    digests = {_digest(api, options, pod) for pod in alive}
     digest = digests.pop() if len(digests) == 1 else None
     return SlotState(
         digest=digest,
         identity=identity(alive, hash_label),
         ready=ready and digest is not None,
-        active_requests=_open_requests(api, kube, alive),
-        url=kube.slot_url.format(slot=slot, namespace=kube.namespace, port=kube.port),
+        active_requests=_open_requests(api, options, alive),
+        url=options.slot_url.format(slot=slot, namespace=options.namespace, port=options.port),
     )
 
 
@@ -46,12 +46,12 @@ def identity(pods: list[Object], hash_label: str) -> str:
     return f"{'+'.join(hashes)}.{restarts}"
 
 
-def sample(api: Api, kube: KubernetesParams, pods: list[Object], hash_label: str) -> Sample:
+def sample(api: Api, options: ClusterOptions, pods: list[Object], hash_label: str) -> Sample:
     """Counters of all pods added up. Raises TargetError when one does not answer."""
     now = time.time()
     if not pods:
         return Sample(now, None)
-    found = [scrape.sample(api.text(_proxy(api, kube, pod, "metrics")), now, None) for pod in pods]
+    found = [scrape.sample(api.text(_proxy(api, options, pod, "metrics")), now, None) for pod in pods]
     return replace(
         found[0],
         identity=identity(pods, hash_label),
@@ -64,19 +64,19 @@ def sample(api: Api, kube: KubernetesParams, pods: list[Object], hash_label: str
     )
 
 
-def _digest(api: Api, kube: KubernetesParams, pod: Object) -> str | None:
+def _digest(api: Api, options: ClusterOptions, pod: Object) -> str | None:
     try:
-        status, headers = api.headers(_proxy(api, kube, pod, "health/ready"))
+        status, headers = api.headers(_proxy(api, options, pod, "health/ready"))
     except TargetError:
         return None  # it is not up yet, or no longer
     return headers.get(DIGEST_HEADER) if status == 200 else None
 
 
-def _open_requests(api: Api, kube: KubernetesParams, pods: list[Object]) -> int | None:
+def _open_requests(api: Api, options: ClusterOptions, pods: list[Object]) -> int | None:
     total = 0
     for pod in pods:
         try:
-            text = api.text(_proxy(api, kube, pod, "metrics"))
+            text = api.text(_proxy(api, options, pod, "metrics"))
         except TargetError:
             return None
         total += sum(int(float(line.rsplit(" ", 1)[1])) for line in text.splitlines() if line.startswith(INFLIGHT))
@@ -90,5 +90,5 @@ def _added(histograms: list[Mapping[float, int]]) -> dict[float, int]:
     return dict(total)
 
 
-def _proxy(api: Api, kube: KubernetesParams, pod: Object, path: str) -> str:
-    return api.path("v1", "pods", f"{pod['metadata']['name']}:{kube.port}/proxy/{path}")
+def _proxy(api: Api, options: ClusterOptions, pod: Object, path: str) -> str:
+    return api.path("v1", "pods", f"{pod['metadata']['name']}:{options.port}/proxy/{path}")

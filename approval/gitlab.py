@@ -19,9 +19,9 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from approval.standing import Approval, PipelineError
 from core.errors import ConfigError, wrong_fields
-from rollout import secret
-from rollout.approval import Approval, PipelineError
+from host import secret
 
 ENVIRONMENT = {  # the first that is set; the second is GitLab's own in every job
     "url": ("ASSAY_GITLAB_URL", "CI_SERVER_URL"),
@@ -46,7 +46,7 @@ class Settings(BaseModel):
 
 
 class Gitlab:
-    """See rollout.approval.Pipelines."""
+    """See approval.standing.Pipelines."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -91,19 +91,21 @@ def _url(answer: httpx.Response) -> str:
     try:
         return str(answer.json()["web_url"])
     except (ValueError, KeyError, TypeError):
-        raise PipelineError(f"{answer.url} answered 201, but not as GitLab does: {answer.text[:200]}", True) from None
+        raise PipelineError(
+            f"{answer.url} answered 201, but without a pipeline's web_url: {answer.text[:200]}", True
+        ) from None
 
 
 def _reason(answer: httpx.Response) -> str:
     """GitLab's own words, and what they mean here."""
     try:
-        told = str(answer.json().get("message") or answer.json())
+        message = str(answer.json().get("message") or answer.json())
     except (ValueError, AttributeError):
-        told = answer.text[:200]
+        message = answer.text[:200]
     hint = {
         400: "check ASSAY_GITLAB_REF, and that the branch's .gitlab-ci.yml has jobs for a trigger",
         401: f"check {TOKEN}",
         403: f"the owner of {TOKEN} may not run pipelines on this branch",
         404: f"check ASSAY_GITLAB_PROJECT and {TOKEN}: GitLab answers 404 to a wrong token too",
     }.get(answer.status_code)
-    return f"{told}; {hint}" if hint else told
+    return f"{message}; {hint}" if hint else message

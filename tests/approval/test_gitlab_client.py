@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from approval import gitlab
+from approval.standing import Approval, PipelineError, Standing
 from core.errors import ConfigError
-from rollout import gitlab, secret
-from rollout.approval import Approval, PipelineError, Standing
+from host import secret
 from tests.parts import gitlab as stand_in
 
 APPROVAL = Approval(
@@ -44,7 +45,7 @@ def test_the_pipeline_gets_what_the_ci_file_asks_for(server: stand_in.Gitlab) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "words"),
     [
         ("ASSAY_GITLAB_TRIGGER_TOKEN", "glptt-another-token", "answers 404 to a wrong token too"),
         ("ASSAY_GITLAB_PROJECT", "group/other", "Project Not Found"),
@@ -52,10 +53,10 @@ def test_the_pipeline_gets_what_the_ci_file_asks_for(server: stand_in.Gitlab) ->
     ],
 )
 def test_a_wrong_setting_is_named_and_not_tried_again(
-    server: stand_in.Gitlab, name: str, value: str, told: str
+    server: stand_in.Gitlab, name: str, value: str, words: str
 ) -> None:
     error = refused(server.environment | {name: value})
-    assert told in str(error)
+    assert words in str(error)
     assert error.lasting
 
 
@@ -89,7 +90,7 @@ def test_settings_come_from_the_environment_or_from_the_job(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "words"),
     [
         ({"ASSAY_GITLAB_URL": ""}, "set ASSAY_GITLAB_URL"),
         ({"ASSAY_GITLAB_PROJECT": ""}, "set ASSAY_GITLAB_PROJECT"),
@@ -99,8 +100,8 @@ def test_settings_come_from_the_environment_or_from_the_job(tmp_path: Path) -> N
         ({"ASSAY_GITLAB_TRIGGER_TOKEN": "", "ASSAY_GITLAB_TRIGGER_TOKEN_FILE": "/nowhere"}, "/nowhere"),
     ],
 )
-def test_what_is_missing_is_named(changes: dict[str, str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_is_missing_is_named(changes: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
         gitlab.connect(stand_in.Gitlab().environment | changes)
 
 

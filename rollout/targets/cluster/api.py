@@ -175,7 +175,7 @@ def _account() -> tuple[str, Callable[[], str | None], ssl.SSLContext | bool]:
         return token or (Path(token_file).read_text().strip() if token_file else None)
 
     try:
-        read()  # a wrong name is told at once
+        read()  # fails at once if the name is wrong
         return url, read, ssl.create_default_context(cafile=authority) if authority else True
     except OSError as error:
         raise ConfigError(f"the cluster's account cannot be read: {error}") from error

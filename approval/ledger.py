@@ -7,8 +7,9 @@ import uuid
 from dataclasses import fields, replace
 from pathlib import Path
 
-from rollout import approval, chain, hand
-from rollout.approval import Approval, Seen, Standing
+from approval import standing
+from approval.standing import Approval, Seen, Standing
+from rollout import aliases, chain
 from rollout.chain import Event
 from rollout.record import Rollout, RolloutRecord, Who
 
@@ -23,12 +24,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_wanted ON approvals (environment, model_na
 CREATE TABLE IF NOT EXISTS deliveries (id TEXT PRIMARY KEY, at REAL NOT NULL, outcome TEXT NOT NULL) STRICT;
 """
 NAMES = [field.name for field in fields(Approval)]
-APPROVER = "MLflow, actor not named"  # all that its webhook and its registry tell of who set the alias
+APPROVER = "MLflow, actor not named"  # neither its webhook nor its registry says who set the alias
 KEPT_S = 7 * 86400.0  # deliveries; one that is older than the clock skew is refused by its time
 
 
-class ApprovalRecord(RolloutRecord):
-    """The rollout record with approvals."""
+class ApprovalLedger(RolloutRecord):
+    """The rollout record with its approvals."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -69,7 +70,7 @@ class ApprovalRecord(RolloutRecord):
             return added.rowcount == 1
 
     def take(self, seen: Seen, who: Who) -> Approval | None:
-        """Make of one look what `approval.judge` says, and return the approval that holds now, or None."""
+        """Make of one look what `standing.judge` says, and return the approval that holds now, or None."""
         with self._write() as connection:
             last = self.newest_approval(seen.environment, seen.model_name)
             judged = self.judge(seen, last)
@@ -98,27 +99,27 @@ class ApprovalRecord(RolloutRecord):
             marks = ", ".join(f":{name}" for name in NAMES)
             connection.execute(f"INSERT INTO approvals ({', '.join(NAMES)}) VALUES ({marks})", vars(made))
             what = f"version {made.model_version} approved"
-            chain.append(connection, _event(made, "approved", Who(APPROVER), what, f"told by {made.source}", seen.at))
+            chain.append(connection, _event(made, "approved", Who(APPROVER), what, f"source: {made.source}", seen.at))
             if made.standing is not Standing.WANTED:
                 chain.append(connection, _stands(made, judged, who, seen.at))
             return made
 
-    def judge(self, seen: Seen, last: Approval | None) -> approval.Judgement:
+    def judge(self, seen: Seen, last: Approval | None) -> standing.Judgement:
         """What `seen` means beside what is recorded; writes nothing."""
         seen = replace(seen, champion=self.true_champion(seen))
         rollouts = self._promotes(seen.environment, seen.approved.digest) if seen.approved else []
-        return approval.judge(seen, last, self.rollout_of(last) if last else None, rollouts)
+        return standing.judge(seen, last, self.rollout_of(last) if last else None, rollouts)
 
     def true_champion(self, seen: Seen) -> int | None:
-        """By the last rollout that succeeded, as the alias may have been moved by hand; without one, the alias."""
-        wanted = hand.expected(self, seen.environment)
+        """By the last rollout that succeeded, as the alias may have been changed manually; without one, the alias."""
+        wanted = aliases.expected_champion(self, seen.environment)
         return seen.champion if wanted is None else wanted
 
     def intend_trigger(self, found: Approval, who: Who, now: float) -> None:
-        """Written before GitLab is called. One that never came back is told here."""
+        """Written before GitLab is called. A former trigger without an outcome becomes an event."""
         with self._write() as connection:
             if found.interrupted:
-                why = "whoever triggered it ended before it could tell; it is triggered again, as GitLab may not know"
+                why = "the process ended before it recorded an outcome; triggered again, as GitLab may not have it"
                 chain.append(connection, _event(found, "interrupted", who, "trigger", why, now))
             self._set(connection, found, tried_at=now, attempts=found.attempts + 1)
 
@@ -170,7 +171,7 @@ class ApprovalRecord(RolloutRecord):
         connection.execute(f"UPDATE approvals SET {marks} WHERE id = ?", (*values.values(), found.id))
 
 
-def _stands(found: Approval, judged: approval.Judgement, who: Who, now: float) -> Event:
+def _stands(found: Approval, judged: standing.Judgement, who: Who, now: float) -> Event:
     """What one look decided about it."""
     what = f"version {found.model_version} approved"
     return _event(found, f"approval_{judged.standing}", who, what, judged.why, now)

@@ -1,4 +1,4 @@
-"""What an approval is, and what one look at the registry makes of those that are known. No side effects.
+"""What an approval is, and what one look at the registry makes of those already known. No side effects.
 
 A person approves by setting alias `approved` in MLflow. MLflow keeps neither who did it nor when, so an approval is
 known by what can be seen of the act:
@@ -6,7 +6,7 @@ known by what can be seen of the act:
 - the alias points at another version than at the last look: an approval;
 - a signed webhook says that it was set again, after the last approval of the same version had come to its end (its
   rollout ended, or it was refused): an approval too, so clicking again is how a person asks for another try;
-- everything else is the approval that is known already: a delivery that came twice, late or in another order, a
+- everything else is the approval that is known already: a delivery that came twice, late or out of order, a
   second click while the rollout is under way, and whatever `reconcile` sees of an alias that did not move.
 
 An approval is for one (model, version, digest). It is triggered once; its rollout is every promote of that digest
@@ -23,7 +23,7 @@ from core.errors import RolloutError
 from rollout.aliases import APPROVED, CHAMPION, Registered, Registry
 from rollout.record import Rollout
 
-PIPELINE_S = 600.0  # from the trigger to the rollout's begin: a pipeline may wait for a runner so long
+PIPELINE_S = 600.0  # from the trigger to the rollout's begin: a pipeline may wait for a runner this long
 
 
 class Standing(StrEnum):
@@ -59,13 +59,13 @@ class Approval:
 
     @property
     def interrupted(self) -> bool:
-        """A trigger was begun, and whoever began it ended before it could tell."""
+        """A trigger was begun, and its process ended before it recorded an outcome."""
         return self.tried_at is not None and (self.answered_at is None or self.answered_at < self.tried_at)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One look at the registry. `set_at`: MLflow's signed time of the act, when a webhook told of this version."""
+    """One look at the registry. `set_at`: MLflow's signed time of the act, when a webhook named this version."""
 
     environment: str
     model_name: str

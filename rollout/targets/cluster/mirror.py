@@ -9,7 +9,7 @@ import time
 
 from core.errors import TargetError
 from rollout.targets import SLOTS, Slot
-from rollout.targets._kube import Api, Conflict, Object, at
+from rollout.targets.cluster.api import Api, Conflict, Object, at
 
 ROUTE = "assay"
 
