@@ -60,14 +60,14 @@ def test_every_engine_is_a_row_and_a_lost_int8_layer_fails_it() -> None:
 
 
 def test_what_was_not_executed_is_said() -> None:
-    told = engines.notes([MADE], measured=[])
-    assert "Engines of trt-int8 for t4, l4: compiled and inspected, not measured here" in told[0]
-    assert "make test-gpu" in told[0]
-    assert told[1:] == [
+    said = engines.notes([MADE], measured=[])
+    assert "Engines of trt-int8 for t4, l4: compiled and inspected, not measured here" in said[0]
+    assert "make test-gpu" in said[0]
+    assert said[1:] == [
         "Engine of trt-int8 for small: does not fit: 9 (weights).",
         "Engine of trt-int8 for h100: <b>does not support 9.0.",
     ]
-    assert engines.notes([MADE], measured=["trt-int8"]) == told[1:]
+    assert engines.notes([MADE], measured=["trt-int8"]) == said[1:]
 
 
 def test_the_page_has_them(tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_with_no_records_at_all_the_page_still_says_what_is_missing(root: Path) 
     assert "fp32 has no manifest.json" in text
 
 
-def test_not_measured_here_and_a_missing_batch_are_told(root: Path) -> None:
+def test_not_measured_here_and_a_missing_batch_are_said(root: Path) -> None:
     metrics = fixtures.evaluation("int8-static").metrics
     unknown = [metric.model_copy(update={"value": None, "low": None, "high": None}) for metric in metrics]
     away: dict[str, Any] = {"status": "not_measured_here", "why_not_measured": "needs compute capability 8.0"}
