@@ -52,13 +52,14 @@ class Scripted:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch, tiny_qwen2: Path, tmp_path: Path) -> tuple[Scripted, Path]:
     kinds = SimpleNamespace(DELTA="delta", FINAL_ONLY="final")
-    for name, content in {
-        "vllm": {"SamplingParams": dict},
-        "vllm.inputs": {"tokens_input": list},
-        "vllm.sampling_params": {"RequestOutputKind": kinds},
-    }.items():
+    contents: dict[str, tuple[str, Any]] = {
+        "vllm": ("SamplingParams", dict),
+        "vllm.inputs": ("tokens_input", list),
+        "vllm.sampling_params": ("RequestOutputKind", kinds),
+    }
+    for name, content in contents.items():
         module = ModuleType(name)
-        vars(module).update(content)
+        setattr(module, *content)
         monkeypatch.setitem(sys.modules, name, module)
     found = Scripted([11, 12, END, 13])
     monkeypatch.setattr(vllm, "_start", lambda folder, threads, **changed: found)
