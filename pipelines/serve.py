@@ -12,18 +12,18 @@ from pathlib import Path
 import runtimes
 from core import cli
 from models import manifest
-from serving import settings
+from serving import server_settings
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, required=True, help="a variant's folder with its manifest.json")
     parser.add_argument("--slot", choices=("blue", "green"), required=True)
-    for name, field in settings.Settings.model_fields.items():
+    for name, field in server_settings.Settings.model_fields.items():
         if name not in {"folder", "slot", "api_keys_file", "redis_url"}:
             text = f"{field.description or ''} (default: {field.default})".strip()
             parser.add_argument(f"--{name.replace('_', '-')}", help=text)
-    found = settings.make(vars(parser.parse_args()))
+    found = server_settings.make(vars(parser.parse_args()))
     runtimes.switch_interpreter_for(manifest.read(found.folder).runtime)
 
     from serving import logs, process, service  # after the command line is checked: they load a lot

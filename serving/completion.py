@@ -12,7 +12,7 @@ from runtimes import Sampling
 from serving.metrics import Kind
 from serving.scheduler import QueueFull, Request
 from serving.service import Service
-from serving.text import Decoder
+from serving.tokenization import Decoder
 from serving.wire import ApiError, GenerationRequest, Piece
 
 RETRY_S = 1

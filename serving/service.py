@@ -13,8 +13,8 @@ from serving.auth import Keys
 from serving.cache import Cache
 from serving.metrics import Metrics
 from serving.scheduler import Scheduler
-from serving.settings import Settings
-from serving.text import Tokenizer
+from serving.server_settings import Settings
+from serving.tokenization import Tokenizer
 from serving.wire import ApiError
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import ConfigError, ResourceError
 from runtimes import Event, Sampling, TokenIds, echo
-from serving import app, service, settings, wire
+from serving import app, server_settings, service, wire
 from serving.completion import ClientGone, begin
 
 CALLS_BEFORE_FAILURE = 3
@@ -39,7 +39,7 @@ class Refusing(echo.EchoEngine):
 @pytest.fixture
 def broken(echo_version: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(echo, "engine", lambda folder, threads, batch: request.param(folder, batch))
-    made = service.load(settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
+    made = service.load(server_settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
     yield made
     made.scheduler.stop()
 
@@ -124,7 +124,7 @@ async def test_an_engine_that_hangs_is_neither_ready_nor_live_until_it_goes_on(
 ) -> None:
     monkeypatch.setattr(echo, "engine", lambda folder, threads, batch: Hanging(folder, batch))
     asked = {"folder": echo_version, "slot": "green", "port": 0, "step_limit_s": 0.2}
-    made = service.load(settings.make(asked, {}))
+    made = service.load(server_settings.make(asked, {}))
     made.scheduler.start()
     try:
         async with httpx.AsyncClient(
@@ -148,7 +148,7 @@ async def test_an_engine_that_hangs_is_neither_ready_nor_live_until_it_goes_on(
 def test_an_engine_that_cannot_be_loaded_says_why(echo_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(echo.VARIABLE, '{"error_share": 2}')
     with pytest.raises(ConfigError, match="error_share"):
-        service.load(settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
+        service.load(server_settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
 
 
 def test_a_version_whose_runtime_cannot_run_here_is_refused(
@@ -156,4 +156,4 @@ def test_a_version_whose_runtime_cannot_run_here_is_refused(
 ) -> None:
     monkeypatch.setattr(echo, "available", lambda: "no NVIDIA GPU", raising=False)
     with pytest.raises(ResourceError, match=r"the runtime 'echo' of .* cannot run here: no NVIDIA GPU"):
-        service.load(settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))
+        service.load(server_settings.make({"folder": echo_version, "slot": "green", "port": 0}, {}))

@@ -16,7 +16,7 @@ import pytest
 
 from core.errors import ConfigError
 from runtimes import echo
-from serving import settings
+from serving import server_settings
 from serving.auth import Keys
 from tests.serving.running import Server, server
 
@@ -109,7 +109,7 @@ def test_an_invented_key_is_no_way_round_the_rate_limit(echo_version: Path, tmp_
 def test_what_cannot_be_read_is_no_limit_and_no_key_but_an_error(echo_version: Path, tmp_path: Path) -> None:
     own = {"folder": echo_version, "slot": "blue", "port": 0}
     with pytest.raises(ConfigError, match="rate_limit"):
-        settings.make(own, {"ASSAY_RATE_LIMIT": "100 a minute"})
+        server_settings.make(own, {"ASSAY_RATE_LIMIT": "100 a minute"})
     keys = tmp_path / "keys"
     keys.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):

@@ -11,7 +11,7 @@ import pytest
 
 from models import manifest
 from runtimes import ort
-from serving.text import Tokenizer
+from serving.tokenization import Tokenizer
 from tests.serving.running import Server
 
 QUESTION = "What is 12 + 34?"

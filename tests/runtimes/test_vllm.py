@@ -1,0 +1,100 @@
+"""What the runtime `vllm` makes of vLLM's outputs, with vLLM scripted; the real one: contract/test_vllm_on_gpu.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.errors import RuntimeFault
+from models import manifest
+from models.params import Recipe
+from runtimes import Event, Generation, Sampling, vllm
+
+END = 2  # of tests/tiny.py's models
+
+
+class Scripted:
+    """vLLM's engine: one token a step for each request, from `script`, until it ends or its limit is reached."""
+
+    model_config = SimpleNamespace(max_model_len=32)
+    vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_seqs=3))
+
+    def __init__(self, script: list[int]) -> None:
+        self.script, self.requests, self.aborted = script, {}, []  # type: ignore[var-annotated]
+
+    def add_request(self, name: str, prompt: list[int], options: dict[str, Any]) -> None:
+        self.requests[name] = (options, iter(self.script[: options["max_tokens"]]))
+
+    def has_unfinished_requests(self) -> bool:
+        return bool(self.requests)
+
+    def abort_request(self, names: list[str]) -> None:
+        self.aborted += names
+
+    def step(self) -> list[Any]:
+        outputs = []
+        for name, (options, tokens) in list(self.requests.items()):
+            token = next(tokens)
+            options["made"] = options.get("made", 0) + 1
+            limit = options["made"] == options["max_tokens"]  # vLLM looks at the limit first
+            finished = limit or token in options["stop_token_ids"]
+            if finished:
+                del self.requests[name]
+            part = SimpleNamespace(token_ids=[token], finish_reason="length" if limit else "stop")
+            outputs.append(SimpleNamespace(request_id=name, outputs=[part], finished=finished))
+        return outputs
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch, tiny_qwen2: Path, tmp_path: Path) -> tuple[Scripted, Path]:
+    kinds = SimpleNamespace(DELTA="delta", FINAL_ONLY="final")
+    contents: dict[str, tuple[str, Any]] = {
+        "vllm": ("SamplingParams", dict),
+        "vllm.inputs": ("tokens_input", list),
+        "vllm.sampling_params": ("RequestOutputKind", kinds),
+    }
+    for name, content in contents.items():
+        module = ModuleType(name)
+        setattr(module, *content)
+        monkeypatch.setitem(sys.modules, name, module)
+    found = Scripted([11, 12, END, 13])
+    monkeypatch.setattr(vllm, "_start", lambda folder, threads, **changed: found)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0")
+    recipe = Recipe(quantizer="none", runtime="vllm")
+    manifest.write(tmp_path, variant="v", recipe=recipe, model_folder=tiny_qwen2, facts={}, libraries=())
+    return found, tmp_path
+
+
+def test_the_end_token_is_no_part_of_a_completion(scripted: tuple[Scripted, Path]) -> None:
+    runtime = vllm.load(scripted[1], 1)
+    steps: list[int] = []
+    assert runtime.generate([[5], [6, 7]], 4, on_step=steps.append) == [Generation((11, 12), finished=True)] * 2
+    assert steps == [0, 1, 2]
+    assert runtime.generate([[5]], 4, ignore_eos=True) == [Generation((11, 12, END, 13), finished=False)]
+    with pytest.raises(RuntimeFault, match="exceed the engine's context of 32"):
+        runtime.generate([[5]], 32)
+
+
+@pytest.mark.parametrize(("limit", "last"), [(2, Event(0, 12, "length")), (3, Event(0, None, "stop"))])
+def test_an_end_token_stops_also_as_the_last_one_allowed(
+    scripted: tuple[Scripted, Path], limit: int, last: Event
+) -> None:
+    engine = vllm.engine(scripted[1], 1, 16)
+    assert engine.max_batch == 3, "as the version's settings say"
+    engine.submit([5], limit, Sampling())
+    events = [event for _ in range(limit) for event in engine.step()]
+    assert events == [*[Event(0, token) for token in (11, 12)][: limit - 1], last]
+    assert engine.step() == []
+
+
+def test_nothing_follows_a_cancelled_request(scripted: tuple[Scripted, Path]) -> None:
+    engine = vllm.engine(scripted[1], 1, 16)
+    kept, cancelled = engine.submit([5], 4, Sampling()), engine.submit([5], 4, Sampling())
+    engine.cancel(cancelled)
+    engine.cancel(cancelled)
+    assert scripted[0].aborted == [str(cancelled)]
+    assert {event.handle for event in engine.step()} == {kept}
