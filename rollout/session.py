@@ -29,7 +29,7 @@ EXIT_CODES = {State.SUCCEEDED: 0, State.ABORTED: 4, State.ROLLED_BACK: 5, State.
 
 @dataclass
 class Session:
-    """The parts of one rollout command."""
+    """The parts of one rollout command, and what a person or a job asks of them."""
 
     settings: RolloutSettings
     record: RolloutRecord
