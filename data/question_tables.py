@@ -95,19 +95,6 @@ Argentina: Rosario, Mendoza, La Plata, Ushuaia; Peru: Cusco, Arequipa, Iquitos; 
 Venezuela: Maracaibo; Australia: Sydney, Melbourne, Brisbane, Adelaide, Cairns, Hobart;
 New Zealand: Auckland, Christchurch, Dunedin
 """
-# The official language of a country that has one alone.
-LANGUAGES = """
-German: Austria, Liechtenstein; French: Senegal, Togo, Gabon, Benin, the Ivory Coast, the Republic of the Congo;
-Portuguese: Brazil, Angola, Mozambique, Cape Verde, Guinea-Bissau; Italian: San Marino; Romanian: Moldova;
-Czech: Czechia; Spanish: Cuba, Honduras, Panama, Costa Rica, Guatemala, El Salvador, the Dominican Republic;
-Catalan: Andorra; Slovene | Slovenian: Slovenia; Icelandic: Iceland; Persian | Farsi: Iran; Khmer: Cambodia;
-Lao: Laos; Nepali: Nepal; Bengali | Bangla: Bangladesh; Chinese | Mandarin: China; Indonesian | Bahasa: Indonesia;
-Mongolian: Mongolia; Malay | Malaysian | Bahasa: Malaysia; Dutch: Suriname, the Netherlands; Armenian: Armenia;
-Azerbaijani: Azerbaijan; Arabic: Egypt, Saudi Arabia, Jordan, Syria, Libya, Tunisia, Kuwait, Qatar, Oman, Yemen,
-Lebanon, Bahrain; English: Ghana, Nigeria, Jamaica, Liberia, Zambia, the Bahamas, Barbados, Belize, Guyana,
-the Gambia, Sierra Leone, Namibia; Uzbek: Uzbekistan; Turkmen: Turkmenistan; Tajik: Tajikistan; Estonian: Estonia;
-Latvian: Latvia
-"""
 # In the order of their atomic numbers.
 ELEMENTS = """
 H hydrogen, He helium, Li lithium, Be beryllium, B boron, C carbon, N nitrogen, O oxygen, F fluorine, Ne neon,
@@ -232,13 +219,4 @@ tall, large, cheap, hot, big, small, fast, slow, strong, weak, rich, poor, young
 safe, wise, late, wide, brave, close, thin, fat, sad, wet, high, low, long, short, dark, light, clean, quick, loud,
 soft, hard, deep, thick, sharp, smart, bright, sweet, fresh, rough, tight, calm, clear, near, great, proud, strange,
 rude, pure, rare, ripe, happy, easy, heavy, early, lucky, pretty
-"""
-# Adjectives whose adverb ends in -ly, -ily or, for -le, in -y.
-ADVERBS = """
-quick, slow, loud, quiet, careful, happy, easy, angry, lucky, heavy, bad, sad, glad, brave, nice, polite, safe, wise,
-soft, clear, bright, calm, sudden, perfect, correct, complete, honest, patient, kind, beautiful, wonderful, cheerful,
-peaceful, hopeful, graceful, nervous, serious, dangerous, curious, generous, anxious, final, real, usual, normal,
-general, special, gentle, simple, terrible, possible, comfortable, lazy, noisy, busy, hungry, greedy, recent,
-frequent, silent, eager, bold, proud, rough, smooth, sharp, strange, strong, weak, warm, wide, deep, rare, rude,
-sweet, tight, thick, vague
 """
