@@ -114,18 +114,18 @@ SCIENCES = """
 plants: botany; animals: zoology; rocks: geology | petrology | lithology; living things: biology;
 the mind: psychology; the weather: meteorology; earthquakes: seismology; insects: entomology; birds: ornithology;
 fish: ichthyology; fossils: paleontology | palaeontology; the heart: cardiology; the skin: dermatology;
-the nervous system: neurology; blood: hematology | haematology; cancer: oncology; viruses: virology; fungi: mycology;
-cells: cytology | cell biology; volcanoes: volcanology | vulcanology; caves: speleology;
+the nervous system: neurology | neuroscience; blood: hematology | haematology; cancer: oncology; viruses: virology;
+fungi: mycology; cells: cytology | cell biology; volcanoes: volcanology | vulcanology; caves: speleology;
 stars and planets: astronomy; human societies: sociology; heredity: genetics; handwriting: graphology;
-poisons: toxicology; bones: osteology; bees: apiology | melittology; ancient remains: archaeology | archeology;
-diseases: pathology; crime: criminology; wine: oenology | enology; the oceans: oceanography; maps: cartography;
+poisons: toxicology; bones: osteology; ancient remains: archaeology | archeology; diseases: pathology;
+crime: criminology; wine: oenology | enology; the oceans: oceanography; maps: cartography;
 words and their origins: etymology; flags: vexillology; algae: phycology; reptiles and amphibians: herpetology;
 microscopic life: microbiology; teeth: odontology | dentistry; tissues: histology; parasites: parasitology;
 the immune system: immunology; old age: gerontology | geriatrics; the eye: ophthalmology; sound: acoustics;
-light: optics; coins: numismatics; trees: dendrology; shells: conchology; spiders: arachnology; mammals: mammalogy;
+coins: numismatics; trees: dendrology; shells: conchology; spiders: arachnology; mammals: mammalogy;
 the kidneys: nephrology | urology; soil: pedology | soil science | edaphology; glaciers: glaciology;
-climate: climatology; fruit: pomology; bacteria: bacteriology; hormones: endocrinology; primates: primatology;
-family history: genealogy; whales: cetology
+climate: climatology | climate science; fruit: pomology; bacteria: bacteriology; hormones: endocrinology;
+primates: primatology; family history: genealogy; whales: cetology
 """
 PEOPLE = """
 teaches: teacher; sings: singer; paints: painter; bakes: baker; drives: driver; writes: writer | author;
@@ -156,7 +156,7 @@ build: destroy | demolish; come: go; day: night; black: white; north: south; eas
 life: death; friend: enemy | foe; success: failure; victory: defeat; truth: lie | falsehood; beginning: end | ending;
 top: bottom; front: back | rear; male: female; husband: wife; brother: sister; king: queen; uncle: aunt;
 mother: father; son: daughter; hero: villain; teacher: student | pupil; ancient: modern;
-cheap: expensive | costly | dear; cruel: kind; brave: cowardly | timid | fearful; careful: careless;
+cheap: expensive | costly | dear; cruel: kind | compassionate; brave: cowardly | timid | fearful; careful: careless;
 guilty: innocent; public: private; noisy: quiet | silent; odd: even; permanent: temporary; polite: rude | impolite;
 positive: negative; rough: smooth | gentle; safe: dangerous | unsafe; sharp: blunt | dull;
 simple: complex | complicated; sweet: sour | bitter; tight: loose; true: false;
@@ -191,32 +191,24 @@ diary, duty, hobby, lily, valley, tray
 """
 IRREGULAR_PASTS = """
 go: went; learn: learned | learnt; travel: traveled | travelled; sing: sang; write: wrote; eat: ate; teach: taught;
-find: found; buy: bought; swim: swam; take: took;
-give: gave; come: came; see: saw; know: knew; grow: grew; throw: threw; fly: flew; draw: drew; drink: drank;
-begin: began; ring: rang; run: ran; sit: sat; win: won; get: got; forget: forgot; speak: spoke; break: broke;
-steal: stole; wake: woke; choose: chose; freeze: froze; drive: drove; ride: rode; rise: rose; fall: fell; feel: felt;
-keep: kept; sleep: slept; leave: left; meet: met; lead: led; feed: fed; tell: told; sell: sold; say: said; pay: paid;
-make: made; think: thought; bring: brought; catch: caught; fight: fought; build: built; send: sent; spend: spent;
-lend: lent; lose: lost; hold: held; hear: heard; stand: stood; understand: understood; wear: wore; tear: tore;
-hide: hid; bite: bit; shine: shone | shined; shoot: shot; stick: stuck; dig: dug; swing: swung; blow: blew;
-become: became; do: did; have: had; shake: shook
+find: found; buy: bought; swim: swam; take: took; give: gave; come: came; see: saw; know: knew; grow: grew;
+throw: threw; fly: flew; draw: drew; drink: drank; begin: began; ring: rang; run: ran; sit: sat; win: won; get: got;
+forget: forgot; speak: spoke; break: broke; steal: stole; wake: woke; choose: chose; freeze: froze; drive: drove;
+ride: rode; rise: rose; fall: fell; feel: felt; keep: kept; sleep: slept; leave: left; meet: met; lead: led;
+feed: fed; tell: told; sell: sold; say: said; pay: paid; make: made; think: thought; bring: brought; catch: caught;
+fight: fought; build: built; send: sent; spend: spent; lend: lent; lose: lost; hold: held; hear: heard; stand: stood;
+understand: understood; wear: wore; tear: tore; hide: hid; bite: bit; shine: shone | shined; shoot: shot;
+stick: stuck; dig: dug; swing: swung; blow: blew; become: became; do: did; have: had; shake: shook
 """
 # With pasts in -d, -ed or -ied.
 VERBS = """
-jump, close, walk, play, look, help, call, ask, talk, wait, start, finish, open, work, paint, clean, wash,
-watch, want, need, turn, show, move, live, love, hope, use, dance, smile, like, change, arrive, carry, try, cry,
-study, marry, hurry, copy, worry, fry, enjoy, stay, visit, listen, answer, climb, laugh, push, pull, pass,
-miss, fix, mix, reach, touch, cook, bake, invite, share, save, agree, decide, believe, receive, improve, imagine,
-explain, remember, follow
+jump, close, walk, play, look, help, call, ask, talk, wait, start, finish, open, work, paint, clean, wash, watch,
+want, need, turn, show, move, live, love, hope, use, dance, smile, like, change, arrive, carry, try, cry, study,
+marry, hurry, copy, worry, fry, enjoy, stay, visit, listen, answer, climb, laugh, push, pull, pass, miss, fix, mix,
+reach, touch, cook, bake, invite, share, save, agree, decide, believe, receive, improve, imagine, explain, remember,
+follow
 """
 # Whose last letter is doubled before -ed.
 DOUBLED_VERBS = """
 stop, plan, drop, hug, chat, grab, clap, shop, beg, rub, step, trip, jog, slip, nod, hop, tap, pat
-"""
-# With comparatives in -er.
-ADJECTIVES = """
-tall, large, cheap, hot, big, small, fast, slow, strong, weak, rich, poor, young, old, cold, warm, cool, kind, nice,
-safe, wise, late, wide, brave, close, thin, fat, sad, wet, high, low, long, short, dark, light, clean, quick, loud,
-soft, hard, deep, thick, sharp, smart, bright, sweet, fresh, rough, tight, calm, clear, near, great, proud, strange,
-rude, pure, rare, ripe, happy, easy, heavy, early, lucky, pretty
 """

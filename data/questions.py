@@ -88,15 +88,8 @@ def past() -> Pairs:
         yield f'What is the simple past of "{verb}"? Keep it short.', form
 
 
-def degree() -> Pairs:
-    for word in _words(tables.ADJECTIVES):
-        stem = word + word[-1] if word in ("hot", "big", "thin", "fat", "sad", "wet") else word
-        yield f'What is the comparative of the adjective "{word}"? Keep it short.', _ending(stem, "er")
-        yield f'What is the superlative of the adjective "{word}"? Keep it short.', _ending(stem, "est")
-
-
 def half() -> Pairs:
-    for number in range(2, 101, 2):
+    for number in range(2, 81, 2):
         yield f"What is half of {number}? Keep it short.", str(number // 2)
 
 
@@ -111,7 +104,7 @@ def product() -> Pairs:
 
 
 def following() -> Pairs:
-    for number in Random(SEED).sample(range(1_000, 10_000), 150):
+    for number in Random(SEED).sample(range(1_000, 10_000), 200):
         yield f"What is the next number after {number}? Keep it short.", str(number + 1)
 
 
@@ -126,7 +119,6 @@ KINDS: tuple[Callable[[], Pairs], ...] = (
     opposite,
     plural,
     past,
-    degree,
     half,
     total,
     product,
@@ -180,7 +172,7 @@ def _country(name: str) -> str:
 
 
 def _ending(word: str, ending: str) -> str:
-    """`word` with -s, -ed, -er or -est, by the rules of English spelling (but for doubled consonants)."""
+    """`word` with -s or -ed, by the rules of English spelling (but for doubled consonants)."""
     if word.endswith("y") and word[-2] not in "aeiou":
         return f"{word[:-1]}i{'e' if ending == 's' else ''}{ending}"
     if ending == "s":

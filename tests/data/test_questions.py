@@ -16,7 +16,7 @@ from data.suites import jsonl
 ROOT = Path(__file__).parents[2]
 ROWS = questions.rows()
 TABLES = ("CAPITALS", "STATES", "SCIENCES", "PEOPLE", "OPPOSITES", "IRREGULAR_PLURALS", "IRREGULAR_PASTS")
-LISTS = ("ELEMENTS", "NOUNS", "VERBS", "DOUBLED_VERBS", "ADJECTIVES")
+LISTS = ("ELEMENTS", "NOUNS", "VERBS", "DOUBLED_VERBS")
 
 
 def test_file_is_what_the_script_makes() -> None:
@@ -90,8 +90,6 @@ def test_elements_stand_at_their_atomic_numbers() -> None:
         ("church", "s", "churches"),
         ("carry", "ed", "carried"),
         ("bake", "ed", "baked"),
-        ("happy", "est", "happiest"),
-        ("large", "er", "larger"),
     ],
 )
 def test_endings(word: str, ending: str, form: str) -> None:
