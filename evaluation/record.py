@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from evaluation.pairs import Pair
 from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
 from evaluation.systems import System
+from host.memory import peak_rss_mib
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,6 @@ def reason(plan: Plan, look: Look) -> str:
     early = look.is_futile and look.items < plan.budget
     end = "stopped early, a verdict within the budget is unlikely" if early else "the budget is spent"
     return f"{seen}, which holds {margin}; {end}, {settle}"
-
-
-def peak_rss_mib() -> float:
-    """Largest resident size of this process so far: both systems and the statistics."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _delta(plan: Plan, look: Look) -> Interval:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import worker
+from benchmarks.measure import worker
 from core.errors import RuntimeFault
 from export import fused
 from models import families

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import runtimes
-from benchmarks import variant
+from benchmarks.measure import variant
 from benchmarks.params import BenchmarkParams
 from core import paths, plugins
 from core.errors import ConfigError
