@@ -16,7 +16,7 @@ import yaml
 
 from core.errors import TargetError
 from models import manifest
-from rehearsal import place as own_place
+from rehearsal import local_target
 from rollout.targets import SLOTS, Observation, Target, Version, argo, kubernetes, local
 from tests.parts import kube, kube_argo, kube_server
 from tests.parts.memory_target import MemoryTarget
@@ -91,8 +91,8 @@ def on_argo(root: Path) -> Iterator[Place]:
 @contextmanager
 def on_this_machine(root: Path) -> Iterator[Place]:
     """Real servers behind a real Envoy."""
-    with own_place.stack(root / "s") as (found, _):
-        yield Place(lambda: local.connect(found), own_place.version(root, 1), own_place.version(root, 2))
+    with local_target.stack(root / "s") as (found, _):
+        yield Place(lambda: local.connect(found), local_target.version(root, 1), local_target.version(root, 2))
 
 
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {

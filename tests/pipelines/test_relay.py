@@ -19,10 +19,11 @@ import pytest
 from core.errors import ConfigError, RegistryError
 from models import manifest
 from pipelines import reconcile, relay
+from rehearsal.processes import free_ports
 from rollout import approval_subscription
 from rollout.approval import Standing
 from rollout.approval_record import ApprovalRecord
-from tests.parts import gitlab, mlflow_server, ports
+from tests.parts import gitlab, mlflow_server
 from tests.rollout.stage import ROOT, version
 
 SECRET = "webhook secret of the tests"
@@ -36,7 +37,7 @@ class World:
     mlflow: mlflow_server.Server
     gitlab: gitlab.Gitlab
     digests: dict[int, str]
-    port: int = field(default_factory=lambda: ports.free(1)[0])
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     process: subprocess.Popen[bytes] | None = None
 
     @property
