@@ -21,7 +21,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from core import cli, params, secret
+from approval import secret
+from core import cli, params
 from core.errors import AssayError
 from registry import store
 from rollout import approval_subscription, approval_trigger, desk, gitlab

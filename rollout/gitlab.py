@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from core import secret
+from approval import secret
 from core.errors import ConfigError, wrong_fields
 from rollout.approval import Approval, PipelineError
 

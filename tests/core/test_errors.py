@@ -22,7 +22,8 @@ def _defined() -> dict[str, tuple[str, str, bool]]:
                 if isinstance(node, ast.ClassDef) and node.bases:
                     about = (ast.unparse(node.bases[0]), str(file.relative_to(ROOT)), bool(ast.get_docstring(node)))
                     classes[node.name] = about
-    found, wanted = {}, {"AssayError"}
+    found: dict[str, tuple[str, str, bool]] = {}
+    wanted = {"AssayError"}
     while new := {name for name, (parent, _, _) in classes.items() if parent in wanted} - wanted:
         found |= {name: classes[name] for name in new}
         wanted |= new
@@ -31,7 +32,8 @@ def _defined() -> dict[str, tuple[str, str, bool]]:
 
 def _documented() -> dict[str, tuple[str, str]]:
     """Name → (parent, file) as the docstring draws it."""
-    found, above = {}, ["AssayError"]
+    found: dict[str, tuple[str, str]] = {}
+    above = ["AssayError"]
     for line in str(errors.__doc__).splitlines():
         if drawn := LINE.match(line):
             depth = len(drawn["bars"]) // 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core import secret
+from approval import secret
 from core.errors import ConfigError
 from rollout import gitlab
 from rollout.approval import Approval, PipelineError, Standing

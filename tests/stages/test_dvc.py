@@ -62,7 +62,7 @@ def test_imports_are_dependencies(name: str) -> None:
 @pytest.mark.parametrize("name", list(STAGES))
 def test_dependencies_and_commands_exist(name: str) -> None:
     body = _body(name)
-    for path in body["deps"]:
+    for path in (path for path in body["deps"] if "${" not in path):
         assert path.startswith("artifacts/") or path.startswith("reports/") or (ROOT / path).exists(), path
     assert str(body["cmd"]).startswith(f"python -m stages.{name}")
     assert (ROOT / "stages" / f"{name}.py").is_file()
