@@ -13,11 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import quantizers
 from calibration.params import CalibrateParams
-from core import files, plugins, progress
+from core import files, progress
 from data import items
 from data.records import Item
-from models import manifest
 from models.params import Recipe
 from quantizers import Context
 
@@ -135,10 +135,7 @@ class RandomModel:
 
     def _make_variant(self, name: str, threads: int) -> str:
         """As stages/quantize.py would; returns its name."""
-        recipe = self.recipes[name]
-        quantizer = plugins.load("quantizers", recipe.quantizer)
         context = Context(self.model, self._export, self._calibration, self._data, threads, seed=0)
         with files.atomic_folder(self.variant(name)) as target:
-            facts = quantizer.quantize(context, quantizer.Options(**recipe.options), target)
-            manifest.write(target, variant=name, recipe=recipe, model_folder=self.model, facts=facts)
+            quantizers.make(name, self.recipes[name], context, target)
         return name

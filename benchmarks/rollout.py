@@ -219,7 +219,7 @@ def _work(url: str) -> None:
 def _memory_mib(target: local.LocalTarget, slots: Sequence[Slot]) -> dict[str, float]:
     total = {"rss": 0.0, "pss": 0.0}
     for slot in slots:
-        found = target.slots[slot].find()
+        found = target.slots[slot].process
         if found is None:
             raise RuntimeFault(f"{slot} has ended")
         info = psutil.Process(found.pid).memory_full_info()
@@ -229,7 +229,7 @@ def _memory_mib(target: local.LocalTarget, slots: Sequence[Slot]) -> dict[str, f
 
 def _mapped_mib(target: local.LocalTarget, slot: Slot, folder: Path) -> float:
     """How much of the version's files a slot has mapped into its memory rather than copied."""
-    found = target.slots[slot].find()
+    found = target.slots[slot].process
     maps = psutil.Process(found.pid).memory_maps() if found else []
     return round(sum(one.rss for one in maps if one.path.startswith(str(folder.resolve()))) / 2**20, 1)
 

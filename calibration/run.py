@@ -1,8 +1,13 @@
-"""Runs the calibration items through the original model and collects the statistics, resuming where it was killed."""
+"""Runs the calibration items through the original model and collects the statistics, resuming where it was killed.
+
+Memory does not grow with the data: calibrators that keep every output run out of it (microsoft/onnxruntime #10503).
+One that sees prefill only is wrong about decode (optimum #1853).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +33,7 @@ def run(
     model = _load(model_folder)
     sites = statistics.site_modules(families.read(model_folder).layers)
     done, tensors = _resume(kept)
-    collectors = {phase: statistics.Collector(settings.sample_rows, torch.Generator()) for phase in statistics.PHASES}
+    collectors = {phase: Collector(settings.sample_rows, torch.Generator()) for phase in statistics.PHASES}
     for phase, collector in collectors.items():
         prefix = f"{phase}/"
         collector.tensors = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -60,7 +65,7 @@ def _jobs(items: Sequence[Prepared], settings: CalibrateParams) -> Iterator[tupl
             yield phase, by_length[start : start + settings.batch]
 
 
-def _prefill(model: Any, collector: statistics.Collector, batch: Sequence[Prepared], _steps: int) -> None:
+def _prefill(model: Any, collector: Collector, batch: Sequence[Prepared], _steps: int) -> None:
     """Whole sequences, prompt and worked solution, right-padded.
 
     The head's input is taken where it is made. Its output, a number for each word at each token, is of no use here:
@@ -74,7 +79,7 @@ def _prefill(model: Any, collector: statistics.Collector, batch: Sequence[Prepar
     collector.hook("head")(None, (hidden,))
 
 
-def _decode(model: Any, collector: statistics.Collector, batch: Sequence[Prepared], steps: int) -> None:
+def _decode(model: Any, collector: Collector, batch: Sequence[Prepared], steps: int) -> None:
     """The model's own greedy answers, one token at a time over a real KV cache; the prompt pass is not recorded."""
     from transformers import DynamicCache
 
@@ -107,3 +112,65 @@ def _resume(kept: Path) -> tuple[int, dict[str, torch.Tensor]]:
         return 0, {}
     tensors = load_file(kept)
     return int(tensors.pop("done")[0]), tensors
+
+
+@dataclass
+class Collector:
+    """Accumulates the statistics of one phase of all sites. `mask` marks the real tokens of the current batch."""
+
+    sample_rows: int
+    generator: torch.Generator
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    mask: torch.Tensor | None = None
+
+    def hook(self, site: str) -> Callable[[Any, tuple[Any, ...]], None]:
+        def record(_module: Any, inputs: tuple[Any, ...]) -> None:
+            if self.mask is not None:
+                self.add(site, inputs[0][self.mask[:, -inputs[0].shape[1] :]])
+
+        return record
+
+    def add(self, site: str, rows: torch.Tensor) -> None:
+        """Fold `rows` (count, channels) into the statistics of `site`."""
+        rows = rows.float()
+        keys = torch.rand(len(rows), generator=self.generator)
+        names = ("low", "high", "sum", "rows", "sample", "keys")
+        if f"{site}/rows" not in self.tensors:
+            empty = (
+                rows[:0].sum(0),
+                rows[:0].sum(0),
+                rows[:0].double().sum(0),
+                torch.tensor([0]),
+                rows[:0],
+                keys[:0],
+            )
+            self.tensors |= {f"{site}/{name}": tensor for name, tensor in zip(names, empty, strict=True)}
+            self.tensors[f"{site}/low"] = rows.amin(0)
+            self.tensors[f"{site}/high"] = rows.amax(0)
+        low, high, total, count, sample, kept = (self.tensors[f"{site}/{name}"] for name in names)
+        torch.minimum(low, rows.amin(0), out=low)
+        torch.maximum(high, rows.amax(0), out=high)
+        total += rows.double().sum(0)
+        count += len(rows)
+        sample, kept = _keep_largest(sample, kept, rows, keys, self.sample_rows)
+        self.tensors |= {f"{site}/sample": sample, f"{site}/keys": kept}
+
+
+def _keep_largest(
+    sample: torch.Tensor, kept: torch.Tensor, rows: torch.Tensor, keys: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows with the `size` largest random keys: a uniform sample of all rows seen so far.
+
+    A full sample is changed in place, where a new row displaces an old one: few do, once many have been seen.
+    """
+    if len(kept) < size:
+        room = size - len(kept)
+        sample, kept = torch.cat([sample, rows[:room]]), torch.cat([kept, keys[:room]])
+        rows, keys = rows[room:], keys[room:]
+    chosen = torch.cat([kept, keys]).topk(len(kept)).indices
+    arrived = chosen[chosen >= len(kept)] - len(kept)
+    stays = torch.zeros(len(kept), dtype=torch.bool)
+    stays[chosen[chosen < len(kept)]] = True
+    leaves = (~stays).nonzero().flatten()
+    sample[leaves], kept[leaves] = rows[arrived], keys[arrived]
+    return sample, kept

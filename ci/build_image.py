@@ -13,17 +13,17 @@ import argparse
 import json
 import os
 import re
-import shlex
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import runtimes
 from core import cli, paths
 from core.errors import ConfigError, IntegrityError, ResourceError
 from core.files import write_text
-from models import manifest, vllm_settings
+from models import manifest
 from models.manifest import Manifest
 from registry.records import Registration
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 def ground(runtime: str) -> tuple[str, Path]:
     """What an image stands on: the base, by digest, and the lock of what it lacks. A runtime with a lock of its own
-    (vLLM's own image brings all but a few packages) has a base of its own. Raises ConfigError."""
+    (for one whose own image brings all but a few packages) has a base of its own. Raises ConfigError."""
     own = DOCKERFILE.parent / f"requirements-{runtime}.lock"
     variable = f"ASSAY_BASE_IMAGE_{runtime.upper()}" if own.exists() else "ASSAY_BASE_IMAGE"
     base = _needed(variable)
@@ -78,13 +78,9 @@ def build(base: str, lock: Path, name: str, folder: Path, manifest_sha256: str) 
 
 
 def notes(folder: Path, made: Manifest) -> dict[str, str]:
-    """What a reader of the cluster should know: the version and, for vLLM, the very engine that was measured, as
-    arguments of `vllm serve` for a house that serves without this project's server."""
-    found = {"assay/manifest-sha256": manifest.digest(folder), "assay/variant": made.variant}
-    if made.runtime == "vllm":
-        arguments = vllm_settings.serve_arguments(vllm_settings.of(folder), VERSION_IN_IMAGE, made.variant)
-        found["assay/vllm-serve"] = shlex.join(["vllm", "serve", *arguments])
-    return found
+    """What a reader of the cluster should know: the version, and what its runtime says of an image of it."""
+    own = runtimes.traits(made.runtime).image_labels(folder, VERSION_IN_IMAGE)
+    return {"assay/manifest-sha256": manifest.digest(folder), "assay/variant": made.variant, **own}
 
 
 def deployment(image: str, noted: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from core import cli, params, paths
+from core import cli, paths
 from core.errors import AssayError, ConfigError
 from core.files import write_text
 from core.progress import say
@@ -45,9 +45,7 @@ def main() -> None:
 
 def measure(recipe: str) -> None:
     """Reproduce, measure what another machine could not, share it, and keep its entries of dvc.lock."""
-    compiled = yaml.safe_load(params.PARAMS_FILE.read_text()).get("compile", {}).get("recipes", [])
-    engines = [f"compile@{recipe}"] if recipe in compiled else []  # what is to be measured
-    _run("ci/repro-shared", *engines, *(f"{stage}@{recipe}" for stage in RECORDS))
+    _run("ci/repro-shared", f"compile@{recipe}", *(f"{stage}@{recipe}" for stage in RECORDS))
     if missing := _unmeasured(recipe):
         _restore(EARLIER / f"{recipe}.yaml", missing)
     if missing := _unmeasured(recipe):

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+import runtimes
 from core.params import Section
 from models.params import Recipes
 
 
 class CiParams(Section):
     runners: dict[str, str] = Field(
-        default_factory=dict, description="tag of the runner that a recipe needs, by its runtime; others run on `cpu`"
+        default_factory=dict,
+        description="tag of a recipe's runner, where its runtime does not decide it",
     )
 
 
 class CiSettings(Recipes):
     ci: CiParams = CiParams()
 
+    @field_validator("ci")
+    @classmethod
+    def _runners_are_of_recipes(cls, ci: CiParams, fields: ValidationInfo) -> CiParams:
+        if unknown := ci.runners.keys() - fields.data.get("recipes", ci.runners).keys():
+            raise ValueError(f"no recipe '{min(unknown)}' for ci.runners")
+        return ci
+
     def runner(self, recipe_name: str) -> str:
         """The tag of the GitLab runner that makes and measures a recipe."""
-        return self.ci.runners.get(self.recipe(recipe_name).runtime, "cpu")
+        own = "gpu" if runtimes.traits(self.recipe(recipe_name).runtime).needs_gpu else "cpu"
+        return self.ci.runners.get(recipe_name, own)

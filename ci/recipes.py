@@ -1,4 +1,4 @@
-"""ci/recipes.yml from params.yaml: one job for each recipe, on the runner (GitLab's tag) that its runtime needs.
+"""ci/recipes.yml from params.yaml: one job for each recipe, on the runner (GitLab's tag) that it needs.
 
     python -m ci.recipes           after changing `recipes` or `ci.runners`; a test holds the file to params.yaml
 

@@ -12,11 +12,11 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from core import cli
+from core import cli, params
 from core.errors import IntegrityError, RolloutError
 from models import manifest
-from pipelines import params
 from rollout.aliases import APPROVED, MlflowRegistry, Registered, Registry
+from rollout.params import RolloutSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", required=True, type=int)
     parser.add_argument("--digest", required=True)
     given = parser.parse_args(argv)
-    expected = params.load().model.name
+    expected = params.load(RolloutSettings).model.name
     if given.model != expected:
         raise RolloutError(f"model '{given.model}' was approved, this project's is '{expected}': see params.yaml")
     found = check(MlflowRegistry(expected), given.version, given.digest)
@@ -40,8 +40,8 @@ def check(registry: Registry, number: int, digest: str) -> Registered:
             f"version {number} is manifest {found.digest[:12]}, but {digest[:12]} was approved: look at it again"
         )
     if (approved := registry.alias(APPROVED)) != number:
-        now = f"now points at version {approved}" if approved is not None else "was taken away"
-        raise RolloutError(f"alias '{APPROVED}' {now}: the approval of version {number} no longer holds")
+        now = f"now points at version {approved}" if approved is not None else "was removed"
+        raise RolloutError(f"alias '{APPROVED}' {now}: the approval of version {number} is no longer valid")
     if found.evidence != "pass":
         raise RolloutError(f"version {number}'s own evidence says {found.evidence} ({found.why}): choose another")
     folder = registry.folder(found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from core.errors import AssayError
 
@@ -14,7 +16,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call `main`, print an AssayError as one line on stderr, and exit with its code (0 when main returns None)."""
+    """Call `main`, print an AssayError as one line on stderr, and exit with its code (0 when main returns None).
+
+    SIGTERM unwinds like Ctrl-C, so that temporary files go and children end; `main` may set a handler of its own.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = main()
     except AssayError as error:
@@ -24,3 +30,8 @@ def run(main: Callable[[], int | None]) -> None:
         print("interrupted: finished chunks are kept, run the same command to go on", file=sys.stderr)
         sys.exit(130)
     sys.exit(code or 0)
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    print("terminated: finished chunks are kept, run the same command to go on", file=sys.stderr)
+    sys.exit(128 + number)

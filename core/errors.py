@@ -15,12 +15,12 @@
     ├── RegistryError                MLflow could not be read or written
     ├── RolloutError                 a rollout may not start, or its record does not hold together
     │   ├── AlreadyLiveError         the version to roll out is live already (rollout/planning.py)
-    │   ├── PipelineError            a pipeline could not be triggered (rollout/approval.py)
+    │   ├── PipelineError            a pipeline could not be triggered (approval/standing.py)
     │   └── TargetError              a slot, the gateway or the cluster did not do what it was asked, or in time
-    │       ├── Conflict             another client wrote the object since it was read (rollout/targets/_kube.py)
-    │       └── Gone                 events since that version are no longer kept (rollout/targets/_kube.py)
-    ├── NotSignedError               a webhook's message is not from MLflow (rollout/approval_webhook.py)
-    ├── NotUnderstoodError           a webhook's message has no known shape (rollout/approval_webhook.py)
+    │       ├── Conflict             another client wrote the object since it was read (rollout/targets/cluster/api.py)
+    │       └── Gone                 events since that version are no longer kept (rollout/targets/cluster/api.py)
+    ├── SignatureError               a webhook's message is not from MLflow, or too old (approval/webhook.py)
+    ├── PayloadError                 a webhook's message is signed, but not what MLflow sends (approval/webhook.py)
     └── NoVariantPassed              every variant was stopped by a gate
 
 A message says what was wrong, where, and what to do. Command lines print it as one line and exit with `exit_code`.

@@ -17,9 +17,16 @@ def known(package: str) -> list[str]:
     )
 
 
+def module_name(package: str, name: str) -> str:
+    """The module of plugin `name`: a name in params is exactly its file's. ConfigError says which there are."""
+    names = known(package)
+    if name not in names:
+        near = name.replace("-", "_")
+        hint = f"write '{near}', as its file is called" if near in names else f"known: {', '.join(names)}"
+        raise ConfigError(f"{package} has no '{name}'; {hint}")
+    return f"{package}.{name}"
+
+
 def load(package: str, name: str) -> ModuleType:
-    """Import plugin `name` of `package`; an unknown name raises ConfigError with the list of known ones."""
-    module_name = name.replace("-", "_")
-    if module_name not in known(package):
-        raise ConfigError(f"{package} has no '{name}'; known: {', '.join(known(package))}")
-    return importlib.import_module(f"{package}.{module_name}")
+    """Import plugin `name` of `package`; raises ConfigError for a name that no file there has."""
+    return importlib.import_module(module_name(package, name))

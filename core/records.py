@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,6 +13,12 @@ from core.errors import DataError, wrong_fields
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 VariantName = str
+
+
+def combined(verdicts: Iterable[Verdict]) -> Verdict:
+    """`fail` if any failed, `pass` if there is at least one and all passed, else `inconclusive`."""
+    found = set(verdicts)
+    return "fail" if "fail" in found else "pass" if found == {"pass"} else "inconclusive"
 
 
 class Record(BaseModel):
@@ -32,6 +39,11 @@ class Record(BaseModel):
             raise DataError(f"{path} is not a {cls.__name__}: {wrong_fields(error)}") from error
         except ValueError as error:  # not UTF-8
             raise DataError(f"{path} is not a {cls.__name__}: {error}") from error
+
+    @classmethod
+    def read_if_exists(cls, path: Path) -> Self | None:
+        """The record, or None where no stage has written it."""
+        return cls.read(path) if path.exists() else None
 
 
 class Interval(Record):

@@ -1,10 +1,12 @@
-"""Prepared items as parquet, one file a split: what `prepare` writes and evaluate, calibrate and benchmark share."""
+"""Prepared items as parquet, one file a split: what `prepare` makes and evaluate, calibrate and benchmark share."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,12 +15,14 @@ from core import files, plugins
 from core.errors import DataError
 from data.records import Item
 
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 SPLITS = ("train", "calibration", "evaluation", "benchmark")
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("suite", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
+        pa.field("scoring", pa.string(), nullable=False),
         pa.field("task", pa.string(), nullable=False),
         pa.field("question", pa.string(), nullable=False),
         pa.field("answer", pa.string(), nullable=False),
@@ -41,6 +45,28 @@ class Prepared:
     prompt: str = ""
 
 
+def tokenize(items: Sequence[Item], tokenizer: Any) -> list[Prepared]:
+    """Items with `prompt_ids` (template with generation prompt) and `target_ids` (solution and end token, or empty).
+
+    The template writes its own begin token, so none is added. A solution starts where the prompt ends, as generated
+    text would.
+    """
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": item.question}], tokenize=False, add_generation_prompt=True
+        )
+        for item in items
+    ]
+    solutions = [item.solution or "" for item in items]
+    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    target_ids = tokenizer(solutions, add_special_tokens=False)["input_ids"]
+    end = [tokenizer.eos_token_id]
+    return [
+        Prepared(item=item, prompt_ids=tuple(ids), target_ids=tuple(target + end if target else ()), prompt=prompt)
+        for item, prompt, ids, target in zip(items, prompts, prompt_ids, target_ids, strict=True)
+    ]
+
+
 def save(folder: Path, split: str, rows: Sequence[Prepared]) -> Path:
     """Write `rows` as `<folder>/<split>.parquet`, atomically, in order."""
     records = [
@@ -60,12 +86,16 @@ def load(folder: Path, split: str) -> list[Prepared]:
     if not path.is_file():
         raise DataError(f"{path} not found: run `python -m stages.prepare` first")
     try:
-        table = pq.read_table(path).cast(SCHEMA)
+        table = pq.read_table(path)
+        if "scoring" in table.column_names:
+            table = table.cast(SCHEMA)
+        else:  # kept from before scoring rules had names: Item knows that of each kind
+            table = table.cast(SCHEMA.remove(SCHEMA.get_field_index("scoring")))
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} does not have the columns of a prepared split: {error}") from error
     return [
         Prepared(
-            item=Item(**{name: row[name] for name in Item.model_fields}),
+            item=Item(**{name: row[name] for name in Item.model_fields if name in row}),
             prompt_ids=tuple(row["prompt_ids"]),
             target_ids=tuple(row["target_ids"]),
             prompt=row["prompt"],
@@ -75,5 +105,14 @@ def load(folder: Path, split: str) -> list[Prepared]:
 
 
 def is_right(item: Item, text: str) -> bool:
-    """Score a whole reply (the model's new text) with the scorer of the item's own kind."""
-    return bool(plugins.load("data.suites", item.kind).is_right(item, text))
+    """Whether a whole reply (the model's new text) is right by the item's scoring rule."""
+    return bool(plugins.load("data.scoring", item.scoring).is_right(item, text))
+
+
+def normal_form(question: str) -> str:
+    """The question with single blanks and its numbers taken out and listed in order behind it.
+
+    Questions of one form count as the same: they differ in blanks, or in the order of their numbers, alone.
+    """
+    numbers = sorted(NUMBER.findall(question))
+    return " ".join(NUMBER.sub("#", question).split()) + " | " + " ".join(numbers)

@@ -18,7 +18,7 @@ from data.tokenizer import EOS, prompt
 OPEN_ROWS = 32  # rows that first fit tries before it closes the fullest
 
 
-class Rows(NamedTuple):
+class PackedRows(NamedTuple):
     """`tokens` and `segments`, both (rows, length): ids, and the problem within the row (0 = padding).
 
     `trained` (rows, length) marks tokens that are part of a solution: the loss is taken on those alone.
@@ -29,7 +29,7 @@ class Rows(NamedTuple):
     trained: NDArray[np.bool_]
 
 
-def make(tokenizer_file: Path, items: int, length: int, seed: int, processes: int | None = None) -> Rows:
+def make(tokenizer_file: Path, items: int, length: int, seed: int, processes: int | None = None) -> PackedRows:
     """Generate `items` training problems and pack them into rows of `length` tokens; same result for same arguments.
 
     The work is cut into chunks of a fixed size, each with its own seed, so the number of processes changes nothing.
@@ -40,10 +40,10 @@ def make(tokenizer_file: Path, items: int, length: int, seed: int, processes: in
     ]
     with get_context("spawn").Pool(min(len(jobs), processes or os.cpu_count() or 1)) as pool:
         parts = list(progress.track(pool.imap(_pack_chunk, jobs), "training problems", len(jobs), unit="chunk"))
-    return Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return PackedRows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _pack_chunk(job: tuple[Path, int, int, int]) -> Rows:
+def _pack_chunk(job: tuple[Path, int, int, int]) -> PackedRows:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from tokenizers import Tokenizer
 
@@ -65,7 +65,7 @@ def _pack_chunk(job: tuple[Path, int, int, int]) -> Rows:
             segments[number, start:end] = segment
             trained[number, middle:end] = True
             start = end
-    return Rows(tokens, segments, trained)
+    return PackedRows(tokens, segments, trained)
 
 
 def _first_fit(lengths: list[int], capacity: int) -> list[list[int]]:

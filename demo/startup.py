@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from approval.webhook import PATH, subscribe
 from core.progress import say
 from demo import versions
 from demo.sandbox import ROOT, Sandbox
@@ -13,7 +14,6 @@ from host import daemon
 from registry import store
 from rehearsal import mlflow_server
 from rehearsal.processes import wait_until_ready
-from rollout.approval_subscription import PATH, register
 from rollout.targets import local
 
 
@@ -33,6 +33,6 @@ def start(sandbox: Sandbox, entries: Sequence[Entry]) -> None:
     versions.register(entries)
     address = f"http://127.0.0.1:{sandbox.relay_port}"
     wait_until_ready("the relay", f"{address}/health", lambda: relay.alive, sandbox.log("relay"))
-    register(store.connect(), address + PATH, sandbox.webhook_secret)
+    subscribe(store.connect(), address + PATH, sandbox.webhook_secret)
     local.wait_ready(target, "blue", champion.digest, sandbox.settings.rollout.timeouts.ready_s)
     target.switch("blue")

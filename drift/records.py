@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
-from core.records import Interval, Record
+from typing import Self
+
+from pydantic import model_validator
+
+from core.records import Record, Verdict
 
 
-class Flips(Record):
-    both_right: int
-    both_wrong: int
-    lost: int  # reference right, variant wrong
-    gained: int  # reference wrong, variant right
-    mcnemar_p: float  # exact, two-sided
+class Limit(Record):
+    """The side of a figure that is allowed: `at_most` or `at_least`, in the figure's own unit."""
+
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("give one of at_most and at_least")
+        return self
 
 
-class Behaviour(Record):
-    """What a user would notice, as shares of answers in [0, 1] (reference, variant)."""
+class Metric(Record):
+    """One figure of drift. The report, MLflow and the gates walk through a list of these and know none by name.
 
-    truncated: tuple[float, float]
-    missing_think_close: tuple[float, float]
-    repetitive: tuple[float, float]
-    empty: tuple[float, float]
-    mean_output_tokens: tuple[float, float]
-    identical_answers: float  # share of items whose token ids are the same
+    `unit` also decides how a person reads it (report/text.py): share (of `count`, in [0, 1]), ratio, probability,
+    nats, tokens, items; another one is shown as it is.
+    """
+
+    name: str  # in MLflow, and in `limits` of params.yaml
+    label: str  # for people
+    group: str  # title of the part of the table that it stands in
+    unit: str
+    value: float | None  # None: too little data
+    reference: float | None = None  # the same figure of the original
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None  # of [low, high]; None where there is no interval
+    count: int
+    counted: str  # what `count` counts, say "tokens"
+    limit: Limit | None = None  # None: no gate
+
+
+class Look(Record):
+    """What the sequential test knows after `items` items, in percentage points of accuracy.
+
+    [low_points, high_points] is a confidence sequence of level 1 - 2 alpha. `is_futile`: neither verdict is likely
+    within the budget. `items_to_settle`: about how many items in all would decide if the difference goes on as seen;
+    None when decided, or when it sits on the margin.
+    """
+
     items: int
-
-
-class TeacherForced(Record):
-    """Per-token drift on the reference's own outputs. KL in nats, reference against variant."""
-
-    items: int
-    tokens: int
-    kl_mean: Interval
-    kl_p99: float
-    kl_max: float
-    top1_agreement: Interval
-    perplexity_reference: float
-    perplexity_ratio: Interval
+    delta_points: float
+    low_points: float
+    high_points: float
+    verdict: Verdict = "inconclusive"
+    is_futile: bool = False
+    items_to_settle: int | None = None

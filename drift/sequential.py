@@ -32,6 +32,7 @@ from scipy.special import ndtr, ndtri
 
 from core.errors import DataError
 from core.records import Verdict
+from drift.records import Look
 
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -55,23 +56,6 @@ class Design:
     def target(self) -> float:
         """Log wealth that refutes."""
         return math.log(1 / self.alpha)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What is known after `items` items: mean difference, its confidence sequence (level 1 - 2 alpha), the verdict.
-
-    `is_futile`: neither verdict is likely within the budget. `items_to_settle`: about how many items in all would
-    decide if the difference goes on as seen; None when decided, or when it sits on the margin.
-    """
-
-    items: int
-    delta: float
-    low: float
-    high: float
-    verdict: Verdict
-    is_futile: bool
-    items_to_settle: int | None
 
 
 class Bettor:
@@ -179,9 +163,9 @@ class State:
         verdict: Verdict = "fail" if high < -margin else "pass" if low > -margin else "inconclusive"
         return Look(
             items=len(d),
-            delta=float(d.mean()) if len(d) else 0.0,
-            low=low,
-            high=high,
+            delta_points=100 * float(d.mean()) if len(d) else 0.0,
+            low_points=100 * low,
+            high_points=100 * high,
             verdict=verdict,
             is_futile=verdict == "inconclusive" and bool(self._test.is_futile()[0]),
             items_to_settle=None if verdict != "inconclusive" else self._items_to_settle(),

@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 
 from core import cli
-from drift import paired
 from drift.sequential import Design, NonInferiority
 
 DESIGN = Design(margin=0.005, alpha=0.05, budget=5120)
@@ -84,7 +84,7 @@ def fixed_items(design: Design = DESIGN) -> int:
     Source: Liu, Hsueh, Hsieh & Chen, Statistics in Medicine 2002 (sample size by the restricted variance).
     """
     half = PLANNED_DISCORDANCE / 2
-    at_margin = paired.score_variance(half, half, -design.margin)
+    at_margin = score_variance(half, half, -design.margin)
     needed = norm.ppf(1 - design.alpha) * math.sqrt(at_margin) + norm.ppf(POWER) * math.sqrt(PLANNED_DISCORDANCE)
     return math.ceil(float(needed / design.margin) ** 2)
 
@@ -93,8 +93,27 @@ def fixed_pass_share(truth: Truth, items: int, design: Design = DESIGN, runs: in
     """How often the fixed sample of `items` passes."""
     rng = np.random.default_rng(SEED)
     counts = rng.multinomial(items, [truth.lost, truth.gained, 1 - truth.lost - truth.gained], size=runs)
-    z = paired.score_z(counts[:, 1], counts[:, 0], items, -design.margin)
+    z = score_z(counts[:, 1], counts[:, 0], items, -design.margin)
     return float((z > norm.ppf(1 - design.alpha)).mean())
+
+
+def score_variance(gained: Any, lost: Any, delta: float) -> Any:
+    """Variance of one difference when its mean is held at `delta`, by restricted maximum likelihood (Tango, eq. 5).
+
+    `gained` and `lost` are shares of the items (scalars or arrays of one shape). Source: Tango, "Equivalence test and
+    confidence interval for the difference in proportions for the paired-sample design", Statistics in Medicine 1998.
+    """
+    b = -gained - lost + (2 - gained + lost) * delta
+    c = -lost * delta * (1 - delta)
+    lost_at_delta = (np.sqrt(b * b - 8 * c) - b) / 4
+    return np.maximum(2 * lost_at_delta + delta * (1 - delta), 0.0)
+
+
+def score_z(gained: Any, lost: Any, items: int, delta: float) -> Any:
+    """Tango's z for "the mean difference is `delta`"; large means it is higher. Counts, scalars or arrays."""
+    variance = score_variance(gained / items, lost / items, delta)
+    distance = (gained - lost) / items - delta
+    return np.where(variance > 0, distance * np.sqrt(items) / np.sqrt(np.maximum(variance, 1e-300)), 0.0)
 
 
 def mean_share(outcomes: list[Outcome], items: int) -> float:

@@ -2,6 +2,7 @@
 
 A chunk's file appears whole or not at all, so a killed run repeats at most the chunk it was in. The folder's name is
 a digest of all that decides the answers: another model, item, limit, batch or library version is another folder.
+What else is kept by chunks of items (evaluation/forced.py) is written and read as the answers are.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from core import files
-from core.progress import track
+from core.progress import say, track
 from data.items import Prepared
-from evaluation import kept
 from evaluation.systems import System
 from runtimes import Generation
 
@@ -54,10 +56,16 @@ class Answers:
         size = self.decoding.chunk_items
         rows = self.rows[number * size : (number + 1) * size]
         path = self.folder / f"chunk-{number:05d}.parquet"
-        answers = _read(path, rows)
-        if answers is None:
-            answers = self._make(rows, f"{self.system.label} {number + 1}")
-            _write(path, rows, answers)
+        ids = [row.item.id for row in rows]
+        kept = read_kept(path, SCHEMA, ids)
+        if kept is not None:
+            return [Generation(tuple(row["token_ids"]), row["finished"]) for row in kept]
+        answers = self._make(rows, f"{self.system.label} {number + 1}")
+        records = [
+            {"item_id": name, "token_ids": list(answer.token_ids), "finished": answer.finished}
+            for name, answer in zip(ids, answers, strict=True)
+        ]
+        write_kept(path, SCHEMA, records)
         return answers
 
     def _make(self, rows: Sequence[Prepared], label: str) -> list[Generation]:
@@ -73,14 +81,22 @@ class Answers:
         return [answers[index] for index in range(len(rows))]
 
 
-def _read(path: Path, rows: Sequence[Prepared]) -> list[Generation] | None:
-    found = kept.read(path, SCHEMA, [row.item.id for row in rows])
-    return None if found is None else [Generation(tuple(row["token_ids"]), row["finished"]) for row in found]
+def read_kept(path: Path, schema: pa.Schema, item_ids: Sequence[str]) -> list[dict[str, Any]] | None:
+    """The rows in `path`; None, and why, when they must be made: no file, not readable, or about other items."""
+    if not path.exists():
+        return None
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).cast(schema).to_pylist()
+    except (ValueError, OSError, pa.ArrowException) as error:
+        say(f"{path} cannot be read and is made again: {error}")
+        return None
+    if [row["item_id"] for row in rows] != list(item_ids):
+        say(f"{path} holds other items and is made again")
+        return None
+    return rows
 
 
-def _write(path: Path, rows: Sequence[Prepared], answers: Sequence[Generation]) -> None:
-    records = [
-        {"item_id": row.item.id, "token_ids": list(answer.token_ids), "finished": answer.finished}
-        for row, answer in zip(rows, answers, strict=True)
-    ]
-    kept.write(path, SCHEMA, records)
+def write_kept(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+    """Write `rows` to `path`; the file appears whole or not at all."""
+    with files.atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)

@@ -16,7 +16,7 @@ from core.progress import track
 from data.items import Prepared
 from drift import divergence
 from drift.divergence import TokenScores
-from evaluation import kept
+from evaluation.answers import read_kept, write_kept
 from evaluation.systems import System
 from runtimes import Generation
 
@@ -72,7 +72,7 @@ def _score(reference: System, variant: System, part: Sequence[tuple[Prepared, Ge
 
 
 def _read(path: Path, ids: list[str]) -> list[TokenScores] | None:
-    found = kept.read(path, SCHEMA, ids)
+    found = read_kept(path, SCHEMA, ids)
     if found is None:
         return None
     return [TokenScores(*(np.array(row[name], dtype=np.float64) for name in FIELDS)) for row in found]
@@ -83,4 +83,4 @@ def _write(path: Path, ids: list[str], scores: Sequence[TokenScores]) -> None:
         {"item_id": name} | {field: getattr(score, field).tolist() for field in FIELDS}
         for name, score in zip(ids, scores, strict=True)
     ]
-    kept.write(path, SCHEMA, records)
+    write_kept(path, SCHEMA, records)

@@ -1,19 +1,17 @@
-"""Both answers to one item, decoded and scored; the table of them that is kept, and what the record tells of them."""
+"""Both answers to one item, decoded and scored; the table of them that is kept, and what the record says of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from core import files
 from data import items
 from data.items import Prepared
-from data.records import Item
-from drift.behaviour import Answer
+from drift.metrics import Answer, Pair
+from evaluation.answers import write_kept
 from evaluation.records import Flip, TaskAccuracy
 from runtimes import Generation
 
@@ -26,21 +24,10 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One item with both answers, and whether each is right."""
-
-    item: Item
-    reference: Answer
-    variant: Answer
-    reference_right: bool
-    variant_right: bool
-
-
 def pair(
     rows: Sequence[Prepared], reference: Sequence[Generation], variant: Sequence[Generation], decode: Decode
 ) -> list[Pair]:
-    """Decode and score both answers to each row with the scorer of its suite."""
+    """Decode and score both answers to each row by the item's scoring rule."""
     pairs = []
     for row, one, other in zip(rows, reference, variant, strict=True):
         sides = [Answer(made.token_ids, decode(made.token_ids), made.finished) for made in (one, other)]
@@ -51,9 +38,9 @@ def pair(
 
 def save(path: Path, pairs: Sequence[Pair]) -> None:
     """One row an item, atomically; no pairs give a table with no rows."""
-    records = []
+    records: list[dict[str, Any]] = []
     for one in pairs:
-        record: dict[str, object] = {"item_id": one.item.id, "task": one.item.task, "answer": one.item.answer}
+        record: dict[str, Any] = {"item_id": one.item.id, "task": one.item.task, "answer": one.item.answer}
         for name, side, right in (
             ("reference", one.reference, one.reference_right),
             ("variant", one.variant, one.variant_right),
@@ -61,8 +48,7 @@ def save(path: Path, pairs: Sequence[Pair]) -> None:
             values = (list(side.token_ids), side.text, right, side.finished)
             record |= {f"{name}_{key}": value for (key, _), value in zip(SIDE_FIELDS, values, strict=True)}
         records.append(record)
-    with files.atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), temporary)
+    write_kept(path, SCHEMA, records)
 
 
 def by_task(pairs: Sequence[Pair]) -> list[TaskAccuracy]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
 
+from pydantic import Field, field_validator
+
+from core import plugins
 from core.params import Section
 from models.params import Recipe
 
@@ -14,10 +17,21 @@ class GenerationParams(Section):
 
 class EvaluateParams(Section):
     chunk_items: int = Field(ge=1, description="items between two looks; also the unit of resuming")
-    batch: int = Field(ge=1, le=32, description="onnxruntime-genai takes at most 32 sequences at once")
+    batch: int = Field(ge=1, description="sequences that a runtime is given at once; some take no more than so many")
     alpha: float = Field(gt=0, lt=0.5, description="error rate of a wrong pass, and of a wrong fail")
     margin_points: float = Field(gt=0, description="largest accepted loss of accuracy, in percentage points")
     teacher_forced_items: int = Field(ge=1)
+    metrics: dict[str, dict[str, Any]] = Field(
+        description="files in drift/metrics/ with their options, which the file itself checks; in the report's order"
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _files_exist(cls, metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        known = plugins.known("drift.metrics")
+        if unknown := [name for name in metrics if name not in known]:
+            raise ValueError(f"no metric '{', '.join(unknown)}'; known: {', '.join(known)}")
+        return metrics
 
     def margin_of(self, recipe: Recipe) -> float:
         """The margin that holds for a recipe, in percentage points."""

@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.progress import say
+from core.records import Interval
 from data.items import Prepared
-from drift import paired
-from drift.sequential import Look, State
-from evaluation import forced, pairs, record
-from evaluation.answers import Answers
-from evaluation.pairs import Decode, Pair
-from evaluation.record import Plan
+from drift import metrics
+from drift.metrics import Chosen, Comparison, Pair
+from drift.proportion import wilson
+from drift.records import Look
+from drift.sequential import Design, State
+from evaluation import forced, pairs
+from evaluation.answers import Answers, Decoding
+from evaluation.pairs import Decode
+from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
 from evaluation.systems import System
+from host.memory import peak_rss_mib
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is asked. `budget` is the number of items that may be spent, the margin is in percentage points."""
+
+    name: str
+    margin_points: float
+    evaluate: EvaluateParams
+    metrics: Chosen
+    max_tokens: int
+    seed: int
+    budget: int
+
+    @property
+    def design(self) -> Design:
+        return Design(margin=self.margin_points / 100, alpha=self.evaluate.alpha, budget=self.budget)
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(self.max_tokens, self.evaluate.batch, self.evaluate.chunk_items)
 
 
 def compare(
-    plan: Plan,
+    plan: EvaluationPlan,
     reference: System,
     variant: System,
     rows: Sequence[Prepared],
@@ -42,9 +70,8 @@ def compare(
         number = start // size
         new = pairs.pair(rows[start : start + size], theirs.chunk(number), ours.chunk(number), decode)
         done.extend(new)
-        differences = paired.differences([one.reference_right for one in new], [one.variant_right for one in new])
-        looks.append(state.update(differences))
-        _tell(plan, looks[-1], done)
+        looks.append(state.update([one.variant_right - one.reference_right for one in new]))
+        _report_look(plan, looks[-1], done)
         if looks[-1].verdict != "inconclusive" or looks[-1].is_futile:
             break
 
@@ -52,15 +79,91 @@ def compare(
     answers = [answer for number in range(-(-count // size)) for answer in theirs.chunk(number)][:count]
     folder = ours.folder / f"forced-on-{theirs.key[:16]}"
     scores = forced.compare(reference, variant, rows[:count], answers, plan.evaluate.batch, vocabulary, folder)
-    wall_s = time.perf_counter() - begun
-    return record.measured(plan, reference, variant, looks, done, scores, wall_s), done
+    last = looks[-1]
+    record = Evaluation(
+        **_about(plan, reference, variant.sha256, variant.runtime_name, begun),
+        runtime_version=variant.runtime.version,
+        status="measured",
+        verdict=last.verdict,
+        reason=reason(plan, last),
+        items=last.items,
+        items_to_settle=last.items_to_settle,
+        accuracy_reference=wilson(sum(one.reference_right for one in done), last.items),
+        accuracy_variant=wilson(sum(one.variant_right for one in done), last.items),
+        # The confidence sequence: unlike a fixed-sample interval it holds although the data decided when to stop.
+        delta_points=Interval(
+            value=last.delta_points,
+            low=last.low_points,
+            high=last.high_points,
+            level=1 - 2 * plan.evaluate.alpha,
+            count=last.items,
+        ),
+        looks=looks,
+        by_task=pairs.by_task(done),
+        metrics=metrics.measure(plan.metrics, Comparison(done, scores, plan.seed)),
+        flip_examples=pairs.flip_examples(done),
+    )
+    return record, done
 
 
-def _tell(plan: Plan, look: Look, done: Sequence[Pair]) -> None:
+def not_measured(
+    plan: EvaluationPlan, reference: System, manifest_sha256: str, runtime_name: str, why: str
+) -> Evaluation:
+    """The record where the runtime cannot run on this machine: inconclusive, never a pass."""
+    return Evaluation(
+        **_about(plan, reference, manifest_sha256, runtime_name, time.perf_counter()),
+        runtime_version="",
+        status="not_measured_here",
+        why_not_measured=why,
+        verdict="inconclusive",
+        reason=f"not measured here: {why}",
+    )
+
+
+def reason(plan: EvaluationPlan, look: Look) -> str:
+    """One sentence for the verdict, with the interval, the margin and the count it rests on."""
+    seen = (
+        f"the difference is between {look.low_points:+.2f} and {look.high_points:+.2f} points "
+        f"({1 - 2 * plan.evaluate.alpha:.0%} confidence at every look, {look.items:,} of {plan.budget:,} items)"
+    )
+    margin = f"the margin of {plan.margin_points:g} points"
+    if look.verdict == "pass":
+        return f"{seen}: any loss is smaller than {margin}"
+    if look.verdict == "fail":
+        return f"{seen}: the loss is larger than {margin}"
+    settle = (
+        f"about {look.items_to_settle:,} items would settle it" if look.items_to_settle else "it sits on the margin"
+    )
+    early = look.is_futile and look.items < plan.budget
+    end = "stopped early, a verdict within the budget is unlikely" if early else "the budget is spent"
+    return f"{seen}, which holds {margin}; {end}, {settle}"
+
+
+def _about(
+    plan: EvaluationPlan, reference: System, manifest_sha256: str, runtime_name: str, begun: float
+) -> dict[str, Any]:
+    """What every record says: whom it is about, what was asked and what it cost."""
+    return {
+        "variant": plan.name,
+        "manifest_sha256": manifest_sha256,
+        "runtime": runtime_name,
+        "reference_sha256": reference.sha256,
+        "reference_runtime": reference.runtime_name,
+        "seed": plan.seed,
+        "margin_points": plan.margin_points,
+        "alpha": plan.evaluate.alpha,
+        "items_budget": plan.budget,
+        "wall_s": time.perf_counter() - begun,
+        # largest resident size of this process so far: both systems and the statistics
+        "peak_rss_mib": peak_rss_mib(),
+    }
+
+
+def _report_look(plan: EvaluationPlan, look: Look, done: Sequence[Pair]) -> None:
     flips = [one.variant_right - one.reference_right for one in done]
     state = "a verdict within the budget is unlikely" if look.is_futile else look.verdict
     say(
         f"evaluate: {plan.name}: {look.items:,} items, {flips.count(-1)} lost, {flips.count(1)} gained: "
-        f"{100 * look.delta:+.2f} points ({100 * look.low:+.2f} to {100 * look.high:+.2f}, "
+        f"{look.delta_points:+.2f} points ({look.low_points:+.2f} to {look.high_points:+.2f}, "
         f"margin {plan.margin_points:g}): {state}"
     )

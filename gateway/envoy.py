@@ -65,7 +65,7 @@ class Gateway:
         self._check(self.settings.bootstrap_file)
 
     def start(self, timeout_s: float = START_S) -> Daemon:
-        """Run Envoy, or find the one that runs. Its route is the last one that was given, or none (503).
+        """Run Envoy, or find the one that runs. Its route is the last one that was written, or none (503).
 
         Raises ConfigError when Envoy refuses the configuration, or when the one that runs was started with other
         ports; TargetError when it is not ready in time.
@@ -122,28 +122,24 @@ class Gateway:
         former route is then written again, so that the new one cannot arrive later.
         """
         with self.locked(timeout_s):
-            before, given = self.observed(), self._given()
+            before, written = self.observed(), self._written_route()
             wanted = Route(
                 before.generation, live, mirror if percent else None, percent if mirror else 0.0, other_percent
             )
-            if wanted == before == given:
+            if wanted == before == written:
                 return before.generation
-            wanted = replace(wanted, generation=max(before.generation, given.generation if given else 0) + 1)
-            self._give(wanted)
+            wanted = replace(wanted, generation=max(before.generation, written.generation if written else 0) + 1)
+            self._write_route(wanted)
             try:
                 self._confirm(wanted, time.monotonic() + timeout_s)
             except TargetError:
-                self._give(replace(before, generation=wanted.generation + 1))
+                self._write_route(replace(before, generation=wanted.generation + 1))
                 raise
             return wanted.generation
 
     def observed(self) -> Route:
         """The route as Envoy reports it; generation 0 when it has none. Raises TargetError without an answer."""
         return self.admin.route() or Route()
-
-    def observed_generation(self) -> int:
-        """Of the route that Envoy reports."""
-        return self.observed().generation
 
     def active_requests(self, slot: Slot) -> int:
         """Open requests and streams on a slot, users' and mirrored, waiting for a connection or under way."""
@@ -169,10 +165,6 @@ class Gateway:
             cut=stats.get(f"{users}.upstream_cx_destroy_remote_with_active_rq", 0),
             retried=stats.get(f"{users}.upstream_rq_retry", 0),
         )
-
-    def latency_ms(self, slot: Slot) -> dict[float, int]:
-        """Users' requests by duration (to the end of the answer), cumulative buckets since Envoy started."""
-        return self.admin.histogram_ms(f"cluster.{slot}.upstream_rq_time")
 
     @contextmanager
     def locked(self, timeout_s: float) -> Iterator[None]:
@@ -211,7 +203,7 @@ class Gateway:
         rejected = self.admin.stats(r"^http\.users\.rds\.users\.update_rejected$")
         return f" (it has rejected {sum(rejected.values())})" if any(rejected.values()) else ""
 
-    def _given(self) -> Route | None:
+    def _written_route(self) -> Route | None:
         """The route that was written last, whether or not Envoy has it."""
         try:
             content = json.loads(self.settings.routes_file.read_text())
@@ -220,24 +212,23 @@ class Gateway:
         first = content["resources"][0]["virtual_hosts"][0]["routes"][0]
         return parse(first["direct_response"]["body"]["inline_string"])
 
-    def _give(self, route: Route) -> None:
+    def _write_route(self, route: Route) -> None:
         files.write_text(self.settings.routes_file, json.dumps(render.routes(route), indent=1))
 
     def write(self) -> None:
-        """The files that Envoy starts with; the route stays the last one that was given."""
-        for path, content in self._fixed().items():
+        """The files that Envoy starts with; the route stays the last one that was written."""
+        for path, content in self._static_files().items():
             files.write_text(path, content)
-        given = self._given()
-        self._give(given if given else Route(1))
+        self._write_route(self._written_route() or Route(1))
 
-    def _fixed(self) -> dict[Path, str]:
+    def _static_files(self) -> dict[Path, str]:
         return {
             self.settings.bootstrap_file: json.dumps(render.bootstrap(self.settings), indent=1),
             self.settings.clusters_file: json.dumps(render.clusters(self.settings), indent=1),
         }
 
     def _differs(self) -> bool:
-        return any(not path.exists() or path.read_text() != content for path, content in self._fixed().items())
+        return any(not path.exists() or path.read_text() != content for path, content in self._static_files().items())
 
     def _command(self) -> list[str]:
         own = ["--disable-hot-restart", "--concurrency", str(self.settings.threads)]

@@ -21,16 +21,17 @@ class Recipe(Section):
     """How to optimise. `quantizer` and `runtime` are file names; `options` is checked by the quantizer."""
 
     quantizer: str
-    runtime: str = "ort"
+    runtime: str
     margin_points: float | None = Field(default=None, gt=0, description="overrides evaluate.margin_points")
     options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("quantizer", "runtime")
     @classmethod
     def _plugin_exists(cls, name: str, field: ValidationInfo) -> str:
-        known = plugins.known({"quantizer": "quantizers", "runtime": "runtimes"}[str(field.field_name)])
-        if name not in known:
-            raise ValueError(f"no {field.field_name} '{name}'; known: {', '.join(known)}")
+        try:
+            plugins.module_name(f"{field.field_name}s", name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         return name
 
 

@@ -1,7 +1,7 @@
 """Is there room for the job? Asked before the first byte is downloaded, not found out three hours later.
 
-Estimates come from the architecture and the recipes. The figures were measured, stage by stage (ru_maxrss), on a
-random Qwen2 of 178 million parameters, and rounded up.
+Estimates come from the architecture and from what each recipe's quantizer says that it costs. The figures here were
+measured on a random Qwen2 of 178 million parameters (ru_maxrss) and rounded up.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import quantizers
 from core.errors import ResourceError
 from core.progress import say
 from core.records import Record
+from host.memory import available_memory_bytes
 from models.families import Architecture
 from models.params import Recipe
 
@@ -23,16 +25,10 @@ FP32_BYTES = 4
 # Bytes on disk for a parameter of the source; config.json's dtype, else float32.
 SOURCE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 EXPORTED_GRAPHS = 2  # fused and standard, both in fp32
-# Bytes on disk for a parameter, with scales and the parts that stay wide; any other quantizer is taken as fp32.
-VARIANT_BYTES = {"half": 2.0, "weight_only": 1.5, "static_int8": 1.5}
 # DVC keeps a copy of every output in its cache, unless the file system can share blocks.
 DVC_COPIES = 2
-# Peak memory over that of the weights in fp32, less the base. Measured: export and calibrate 1.1, half 2.9,
-# weight_only 1.3, static_int8 3.4. Any other quantizer is taken as the most demanding one.
-EXPORT_PEAK = 1.2
-QUANTIZER_PEAK = {"none": 1.0, "half": 3.0, "weight_only": 1.5, "static_int8": 3.5}
+EXPORT_PEAK = 1.2  # memory of export and calibrate, as a multiple of the weights in fp32; measured: 1.1
 BASE_MEMORY_BYTES = 1 * GIB  # Python with torch, onnxruntime and transformers loaded: 0.7 GiB
-CONTROL_GROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
 
 
 class Estimate(Record):
@@ -46,10 +42,9 @@ class Estimate(Record):
 def estimate(architecture: Architecture, recipes: Mapping[str, Recipe]) -> Estimate:
     """Disk and memory that the stages need for this model and these recipes."""
     per_parameter = float(SOURCE_BYTES.get(architecture.dtype, FP32_BYTES) + EXPORTED_GRAPHS * FP32_BYTES)
-    per_parameter += sum(VARIANT_BYTES.get(recipe.quantizer, FP32_BYTES) for recipe in recipes.values())
-    worst = max(QUANTIZER_PEAK.values())
-    peaks = {name: QUANTIZER_PEAK.get(recipe.quantizer, worst) for name, recipe in recipes.items()}
-    peaks["export"] = EXPORT_PEAK
+    costs = {name: quantizers.traits(recipe) for name, recipe in recipes.items()}
+    per_parameter += sum(cost.bytes_per_parameter for cost in costs.values())
+    peaks = {name: cost.peak_of_fp32_weights for name, cost in costs.items()} | {"export": EXPORT_PEAK}
     step = max(peaks, key=lambda name: peaks[name])
     return Estimate(
         disk_bytes=int(DVC_COPIES * per_parameter * architecture.parameters),
@@ -81,23 +76,6 @@ def check_disk(need_bytes: int, folder: Path, what: str) -> None:
             f"{what} needs about {_gib(need_bytes)} in {folder}, its disk has {_gib(have)} free: make room, run "
             f"fewer recipes, or set {SKIP}=1 to try all the same"
         )
-
-
-def available_memory_bytes() -> int:
-    """Memory this process can still take: the machine's, or its container's limit where that is lower."""
-    import psutil
-
-    machine = int(psutil.virtual_memory().available)
-    try:
-        limit = (CONTROL_GROUP / "memory.max").read_text().strip()
-        used = int((CONTROL_GROUP / "memory.current").read_text())
-        statistics = dict(line.split() for line in (CONTROL_GROUP / "memory.stat").read_text().splitlines())
-    except OSError:
-        return machine  # no control group (version 2) limits this process
-    if limit == "max":
-        return machine
-    # The page cache counts as used, but gives way.
-    return min(machine, int(limit) - used + int(statistics.get("inactive_file", 0)))
 
 
 def _skipped(what: str, need: int, have: int) -> bool:

@@ -1,4 +1,4 @@
-"""The local gateway by hand: `python -m pipelines.gateway up|down|restart|route`.
+"""Operate the local gateway: `python -m pipelines.gateway up|down|restart|route`.
 
 up        start Envoy with the route it had last (a first `python -m pipelines.promote` does so by itself)
 down      end Envoy and both slots, after their open requests: users reach nothing any more

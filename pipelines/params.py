@@ -14,11 +14,11 @@ from evaluation.params import EvaluateParams, GenerationParams
 from host.params import MachineParams
 from models.params import ModelParams
 from rollout.params import RolloutSettings
-from selection.params import SelectParams
+from selection.params import SelectSettings
 from trt.params import CompileParams
 
 
-class Params(CiSettings, RolloutSettings):
+class Params(CiSettings, RolloutSettings, SelectSettings):
     """Every key that there is. A stage or a command that needs some of them has a type of its own for those."""
 
     seed: int
@@ -30,7 +30,6 @@ class Params(CiSettings, RolloutSettings):
     compile: CompileParams = CompileParams()
     evaluate: EvaluateParams
     benchmark: BenchmarkParams
-    select: SelectParams
 
 
 def load(path: Path = PARAMS_FILE) -> Params:

@@ -10,15 +10,18 @@ and then the line is printed too, with null for variant, version and manifest.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import quantizers
+import runtimes
 from core import cli, paths
 from core.errors import AssayError, NoVariantPassed
 from core.progress import say
@@ -26,6 +29,7 @@ from pipelines import params
 from registry.records import Registration
 from selection.records import Decision
 
+GRACE_S = 10.0  # for a stage to remove what it has half written
 SIGNALLED = 128  # a shell's exit code for death by signal n is 128 + n
 
 
@@ -33,12 +37,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", action="store_true", help="run every stage, changed or not")
     force = parser.parse_args().force
-    for name, recipe in params.load().recipes.items():  # a mistake in params.yaml is better told before any work
+    settings = params.load()
+    for name, recipe in settings.recipes.items():  # a mistake in params.yaml is better told before any work
         quantizers.options(name, recipe)
+        runtimes.check_batch(recipe.runtime, settings.evaluate.batch, "evaluate.batch")
     start = time.monotonic()
     channel = _divert_stdout()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages say `python`
     repo = _repository()
+    signal.signal(signal.SIGTERM, _end_with_children)
     code = reproduce(repo, force=force)
     if code == 0 and not _is_registered():
         say("the registry no longer has the version that was registered: registering it again")
@@ -72,6 +79,19 @@ def exit_code(error: BaseException) -> int:
             return SIGNALLED - status if status < 0 else status
         link = link.__cause__
     return 1
+
+
+def _end_with_children(number: int, _frame: object) -> NoReturn:
+    """SIGTERM to the running stage and all that it started, SIGKILL to what is left after `GRACE_S`."""
+    import psutil
+
+    running = psutil.Process().children(recursive=True)
+    for kill in (False, True):
+        for process in running:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill() if kill else process.terminate()
+        _, running = psutil.wait_procs(running, timeout=GRACE_S)
+    sys.exit(SIGNALLED + number)
 
 
 def _divert_stdout() -> int:

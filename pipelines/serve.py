@@ -24,7 +24,7 @@ def main() -> int:
             text = f"{field.description or ''} (default: {field.default})".strip()
             parser.add_argument(f"--{name.replace('_', '-')}", help=text)
     found = settings.make(vars(parser.parse_args()))
-    runtimes.go_where_it_runs(manifest.read(found.folder).runtime)
+    runtimes.switch_interpreter_for(manifest.read(found.folder).runtime)
 
     from serving import logs, process, service  # after the command line is checked: they load a lot
 

@@ -4,7 +4,7 @@
     python -m pipelines.status --history 7       everything that ever happened to version 7
     python -m pipelines.status --verify-chain    check the events; --head HASH: printed earlier, must still be there
 
-Ends with 1 when the chain does not hold or `champion` was moved by hand.
+Ends with 1 when the chain does not hold or `champion` was changed manually.
 """
 
 from __future__ import annotations
@@ -18,75 +18,80 @@ from typing import Any
 
 from core import cli
 from core.errors import AssayError
-from rollout import hand
+from rollout import aliases
 from rollout.aliases import APPROVED, CHAMPION, PREVIOUS
 from rollout.chain import Event
-from rollout.desk import Desk, arguments, as_dict, open_desk
+from rollout.session import Session, arguments, as_dict, open_session
 
 
-def main(argv: Sequence[str] | None = None, opened: Callable[[argparse.Namespace], Desk] = open_desk) -> int:
+def main(argv: Sequence[str] | None = None, opened: Callable[[argparse.Namespace], Session] = open_session) -> int:
     parser = arguments(__doc__)
     parser.add_argument("--history", type=int, metavar="VERSION")
     parser.add_argument("--verify-chain", action="store_true")
     parser.add_argument("--head", metavar="HASH", help="with --verify-chain: must be in the chain")
     options = parser.parse_args(argv)
-    desk = opened(options)
+    session = opened(options)
     if options.verify_chain:
-        count, head = desk.record.verify_chain(options.head)
-        desk.say(json.dumps({"events": count, "head": head}) if options.json else f"{count} events hold, head {head}")
+        count, head = session.record.verify_chain(options.head)
+        session.print(
+            json.dumps({"events": count, "head": head}) if options.json else f"{count} events hold, head {head}"
+        )
         return 0
     if options.history is not None:
-        for event in desk.record.history(desk.settings.model.name, options.history):
-            desk.say(json.dumps(asdict(event)) if options.json else _line(event))
+        for event in session.record.history(session.settings.model.name, options.history):
+            session.print(json.dumps(asdict(event)) if options.json else _line(event))
         return 0
-    found = _status(desk)
-    desk.say(json.dumps(found)) if options.json else _show(desk, found)
+    found = _status(session)
+    session.print(json.dumps(found)) if options.json else _show(session, found)
     return 1 if found["problems"] else 0
 
 
-def _status(desk: Desk) -> dict[str, Any]:
+def _status(session: Session) -> dict[str, Any]:
     """Everything in one object. A part that does not answer is a problem, not the end."""
-    name, problems = desk.settings.model.name, []
-    aliases: dict[str, int | None] = {}
+    name, problems = session.settings.model.name, []
+    numbers: dict[str, int | None] = {}
     live, generation, mirrored, slots = None, None, None, {}
     try:
-        aliases = {alias: desk.registry.alias(alias) for alias in (CHAMPION, PREVIOUS, APPROVED)}
-        if moved := hand.report(desk.record, desk.environment, name, aliases[CHAMPION], desk.who):
-            problems.append(moved)
+        numbers = {alias: session.registry.alias(alias) for alias in (CHAMPION, PREVIOUS, APPROVED)}
+        champion = numbers[CHAMPION]
+        if changed := aliases.report_manual_change(session.record, session.environment, name, champion, session.who):
+            problems.append(changed)
     except AssayError as error:
         problems.append(str(error))
     try:
-        seen = desk.target.observe()
+        seen = session.target.observe()
         live, generation, mirrored = seen.live, seen.generation, seen.mirrored
         slots = {slot: asdict(state) for slot, state in seen.slots.items()}
         problems += seen.problems
     except AssayError as error:
         problems.append(str(error))
-    latest = desk.record.latest(desk.environment)
+    latest = session.record.latest(session.environment)
     return {
-        "environment": desk.environment,
+        "environment": session.environment,
         "live": live,
         "generation": generation,
         "mirrored": mirrored,
         "slots": slots,
-        "aliases": aliases,
+        "aliases": numbers,
         "rollout": as_dict(latest) if latest else None,
         "problems": problems,
     }
 
 
-def _show(desk: Desk, found: dict[str, Any]) -> None:
-    desk.say(f"{found['environment']}: {found['live'] or 'no slot'} is live (generation {found['generation']})")
+def _show(session: Session, found: dict[str, Any]) -> None:
+    session.print(f"{found['environment']}: {found['live'] or 'no slot'} is live (generation {found['generation']})")
     for slot, state in found["slots"].items():
         what = f"{state['digest'][:12]} as {state['identity']}" if state["digest"] else state["identity"] or "empty"
         ready = "ready" if state["ready"] else "not ready"
-        desk.say(f"  {slot:6} {what}" + (f", {ready}, {state['active_requests']} open" if state["identity"] else ""))
-    aliases = [f"{alias} {number or 'not set'}" for alias, number in found["aliases"].items()]
-    desk.say(f"  {', '.join(aliases) or 'no aliases'}")
+        session.print(
+            f"  {slot:6} {what}" + (f", {ready}, {state['active_requests']} open" if state["identity"] else "")
+        )
+    numbers = [f"{alias} {number or 'not set'}" for alias, number in found["aliases"].items()]
+    session.print(f"  {', '.join(numbers) or 'no aliases'}")
     if rollout := found["rollout"]:
-        desk.say(f"  {rollout['rollout']}: version {rollout['version']} {rollout['state']}: {rollout['why']}")
+        session.print(f"  {rollout['rollout']}: version {rollout['version']} {rollout['state']}: {rollout['why']}")
     for problem in found["problems"]:
-        desk.say(f"  problem: {problem}")
+        session.print(f"  problem: {problem}")
 
 
 def _line(event: Event) -> str:

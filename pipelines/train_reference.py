@@ -102,7 +102,9 @@ def _new_model(words: Any) -> Any:
     return model
 
 
-def _train(model: Any, rows: packing.Rows, device: str, minutes: float, batch: int, peak: float) -> dict[str, Any]:
+def _train(
+    model: Any, rows: packing.PackedRows, device: str, minutes: float, batch: int, peak: float
+) -> dict[str, Any]:
     """AdamW in bf16 autocast; the learning rate follows the clock and so always ends near zero."""
     import torch
     import torch.nn.functional as F

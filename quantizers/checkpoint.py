@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from models import vllm_settings
-from quantizers import Context
+from quantizers import Context, Traits
 from quantizers.parts import compressed
 from quantizers.parts.compressed import CheckpointOptions
 
-LIBRARIES = ("torch", "transformers")
+TRAITS = Traits(inputs=("weights",), libraries=("torch", "transformers"))
 
 
 class Options(CheckpointOptions):

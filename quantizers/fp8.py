@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quantizers import Context
+from quantizers import Context, Traits
 from quantizers.parts import compressed
 from quantizers.parts.compressed import LIBRARIES, CalibratedOptions
 
-__all__ = ["LIBRARIES", "Options", "quantize"]
+TRAITS = Traits(inputs=("weights", "items"), libraries=LIBRARIES)
 
 
 class Options(CalibratedOptions):

@@ -15,8 +15,9 @@ from core.errors import QuantizationError
 from export import fused
 from models import families
 from models.families import Architecture
-from quantizers import Context
+from quantizers import Context, Traits
 
+TRAITS = Traits(inputs=("weights",))
 BLOCK_TOKENS = 256  # of the paged KV cache, the builder's own default
 
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from quantizers import Context
+from quantizers import Context, Traits
 from quantizers.parts import compressed
 from quantizers.parts.compressed import LIBRARIES, CalibratedOptions
 
-__all__ = ["LIBRARIES", "Options", "quantize"]
+TRAITS = Traits(inputs=("weights", "items"), libraries=LIBRARIES)
 
 
 class Options(CalibratedOptions):

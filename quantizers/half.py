@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from export import check, fused
 from export.graph import Graph
-from quantizers import Context
+from quantizers import Context, Traits
+
+# Measured on a random Qwen2 of 178 million parameters: 2.9 times the fp32 weights (ru_maxrss, less the libraries).
+TRAITS = Traits(inputs=("weights", "fused graph"), peak_of_fp32_weights=3.0, bytes_per_parameter=2.0)
 
 
 class Options(BaseModel):

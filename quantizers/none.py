@@ -7,7 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from quantizers import Context
+from quantizers import Context, Traits
+
+# The copy takes no memory to speak of.
+TRAITS = Traits(inputs=("fused graph",), peak_of_fp32_weights=1.0)
 
 
 class Options(BaseModel):

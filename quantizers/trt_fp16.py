@@ -11,9 +11,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from export import check, fused
-from quantizers import Context
-from trt import half
-from trt.graph import StandardGraph
+from quantizers import Context, Traits
+from quantizers.parts import tensorrt_graph
+from quantizers.parts.tensorrt_graph import StandardGraph
+
+TRAITS = Traits(inputs=("weights", "standard graph"), compiled=True)
 
 
 class Options(BaseModel):
@@ -24,7 +26,7 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     """Convert the standard graph and hold it against torch; raises ExportError where fp16 overflows."""
     source = context.export_folder / "standard"
     graph = StandardGraph(source / fused.GRAPH)
-    half.convert(graph.model)
+    tensorrt_graph.to_fp16(graph.model)
     graph.save(folder)
     fused.copy_serving_files(source, folder)
     found = check.compare(context.model_folder, folder / fused.GRAPH, context.threads, context.seed)

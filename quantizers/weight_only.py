@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from export import fused
 from export.graph import Graph
-from quantizers import Context
+from quantizers import Context, Traits
 from quantizers.parts import embedding
 
+# Measured on a random Qwen2 of 178 million parameters: 1.3 times the fp32 weights (ru_maxrss, less the libraries).
+TRAITS = Traits(inputs=("fused graph",), peak_of_fp32_weights=1.5, bytes_per_parameter=1.5)
 TALKATIVE = ("neural_compressor", "onnxruntime.quantization.matmul_nbits_quantizer")
 
 

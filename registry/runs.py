@@ -8,31 +8,31 @@ from typing import Any
 
 from benchmarks.records import Benchmark
 from core import files
+from core.records import combined
 from evaluation.params import EvaluateParams, GenerationParams
 from evaluation.records import Evaluation
 from host.params import MachineParams
-from models.params import ModelParams, Recipes
+from models.params import ModelParams
 from registry import store
-from selection.params import SelectParams
+from selection.params import SelectSettings
 from selection.records import GateResult
 
 
-class Settings(Recipes):
-    """What a run's parameters tell of params.yaml."""
+class Settings(SelectSettings):
+    """What a run's parameters say of params.yaml."""
 
     seed: int
     model: ModelParams
     machine: MachineParams
     generation: GenerationParams
     evaluate: EvaluateParams
-    select: SelectParams
 
 
 def verdict_tags(gates: list[GateResult]) -> dict[str, str]:
     """`verdict.<gate>` for each gate of one variant, and `validation_status`: passed, failed or inconclusive."""
-    verdicts = {gate.verdict for gate in gates}
-    status = "failed" if "fail" in verdicts else "passed" if verdicts == {"pass"} else "inconclusive"
-    return {f"verdict.{gate.gate}": gate.verdict for gate in gates} | {"validation_status": status}
+    status = {"fail": "failed", "pass": "passed", "inconclusive": "inconclusive"}
+    overall = status[combined(gate.verdict for gate in gates)]
+    return {f"verdict.{gate.gate}": gate.verdict for gate in gates} | {"validation_status": overall}
 
 
 def log(
@@ -96,11 +96,14 @@ def _metrics(evaluation: Evaluation | None, benchmark: Benchmark | None) -> Iter
     if evaluation and evaluation.accuracy_variant and evaluation.accuracy_reference:
         yield "accuracy", evaluation.accuracy_variant.value
         yield "accuracy_reference", evaluation.accuracy_reference.value
-    if evaluation and (forced := evaluation.teacher_forced):
-        yield "kl_mean_nats", forced.kl_mean.value
-        yield "kl_p99_nats", forced.kl_p99
-        yield "top1_agreement", forced.top1_agreement.value
-        yield "perplexity_ratio", forced.perplexity_ratio.value
+    for metric in evaluation.metrics if evaluation else []:
+        figures = {
+            "": metric.value,
+            "_low": metric.low,
+            "_high": metric.high,
+            "_reference": metric.reference,
+        }
+        yield from ((metric.name + end, value) for end, value in figures.items() if value is not None)
     if benchmark and benchmark.status == "measured":
         yield "artifact_mib", benchmark.artifact_mib
         if benchmark.peak_rss_mib is not None:

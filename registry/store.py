@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import plugins
+import runtimes
 from core.errors import RegistryError
 from host import packages
 from models import manifest
@@ -26,7 +26,6 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 ARTIFACT_ROOT = Path("mlartifacts")
 ROOT = Path(__file__).parents[1]
 ROOMS = ("core", "export", "host", "models", "runtimes", "trt")  # what the pyfunc imports travels with it
-GPU_LOCK = ROOT / "requirements-gpu.lock"  # of the runtimes that have an environment of their own
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "tqdm", "transformers", "jinja2")
 
 
@@ -177,12 +176,12 @@ def _requirements(folder: Path) -> list[str]:
     A runtime that is not installed here comes with everything that its own environment's lock pins.
     """
     made = manifest.read(folder)
-    runtime = plugins.load("runtimes", made.runtime)
-    own = getattr(runtime, "REQUIREMENTS", tuple(made.libraries))
+    traits = runtimes.traits(made.runtime)
+    own = tuple(made.libraries) if traits.requirements is None else traits.requirements
     needed = dict.fromkeys((*REQUIREMENTS, *own))
     known = packages.versions(needed)
-    if not known.keys() >= set(own) and hasattr(runtime, "ENVIRONMENT"):
-        known |= packages.locked(GPU_LOCK)
+    if traits.environment and not known.keys() >= set(own):
+        known |= packages.locked(ROOT / traits.environment.lock)
     if missing := [package for package in needed if package not in known]:
         raise RegistryError(
             f"{folder.name} needs {', '.join(missing)}, not installed here: register it where it was measured"

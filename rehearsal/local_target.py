@@ -10,7 +10,7 @@ from typing import Any
 from core import params
 from models import manifest
 from rehearsal.processes import ends_with_owner, free_ports
-from rollout.params import LocalParams, RolloutSettings, RolloutTimeouts
+from rollout.params import RolloutSettings, RolloutTimeouts
 from rollout.targets import Version, local
 from runtimes import echo
 
@@ -19,11 +19,11 @@ TIMEOUTS = RolloutTimeouts(call_s=10, ready_s=120, drain_s=30)
 
 
 def settings(state: Path, timeouts: RolloutTimeouts = TIMEOUTS, **own: Any) -> RolloutSettings:
-    """The project's params with a local target in `state`, on free ports; `own` are further LocalParams."""
+    """The project's params with a local target in `state`, on free ports; `own` are further options."""
     gateway, blue, green = free_ports(3)
-    place = LocalParams(state=state, port=gateway, blue_port=blue, green_port=green, **own)
+    place = local.Options(state=state, port=gateway, blue_port=blue, green_port=green, **own)
     loaded = params.load(RolloutSettings)
-    rollout = loaded.rollout.model_copy(update={"local": place, "timeouts": timeouts})
+    rollout = loaded.rollout.model_copy(update={"targets": {"local": place}, "timeouts": timeouts})
     return loaded.model_copy(update={"rollout": rollout})
 
 

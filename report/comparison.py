@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.records import Benchmark
-from drift.records import TeacherForced
+from drift.records import Metric
 from evaluation.records import Evaluation
+from report import text
 from report.material import Material, Variant
-from report.text import DASH, bounds, number, percent, signed, small, times
-from selection.gates import SIZE_REFERENCE
+from report.text import DASH, bounds, number, percent, signed, times
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """`cells` are in the order of the variants, `notes` stand below them; `best` is the index of the best one."""
 
     label: str
@@ -33,23 +33,28 @@ class Row:
 @dataclass(frozen=True)
 class Group:
     title: str
-    rows: list[Row]
+    rows: list[TableRow]
 
 
 def groups(material: Material) -> list[Group]:
-    """Accuracy, drift, speed at each batch, latency, size and memory."""
+    """Drift, then speed at each batch, latency, size and memory."""
+    reference = material.settings.select.compare_with
     return [
-        Group("Accuracy", _accuracy(material.tabled)),
-        Group("Drift, teacher-forced", _drift(material.tabled)),
+        *drift([one.evaluation for one in material.shown]),
         Group("Throughput", _throughput(material)),
-        Group("Latency at batch 1", _latency(material.tabled)),
-        Group("Size and memory", _size(material.tabled)),
+        Group("Latency at batch 1", _latency(material.shown)),
+        Group("Size and memory", _size(material.shown, reference)),
     ]
 
 
-def tasks(material: Material) -> list[Row]:
+def drift(evaluations: Sequence[Evaluation | None]) -> list[Group]:
+    """Accuracy with its verdict's margin, and every metric."""
+    return [Group("Accuracy", _accuracy(evaluations)), *_metrics(evaluations)]
+
+
+def tasks(material: Material) -> list[TableRow]:
     """One row a task: the difference in points, below it both accuracies and the number of items."""
-    found = [one.evaluation.by_task if one.evaluation else [] for one in material.tabled]
+    found = [one.evaluation.by_task if one.evaluation else [] for one in material.shown]
     names = list(dict.fromkeys(task.task for by_task in found for task in by_task))
     rows = []
     for name in names:
@@ -59,82 +64,79 @@ def tasks(material: Material) -> list[Row]:
             f"{100 * task.reference:.1f} → {percent(task.variant)}, {number(task.items)}" if task else ""
             for task in own
         ]
-        rows.append(Row(name, "points", cells, notes=notes))
+        rows.append(TableRow(name, "points", cells, notes=notes))
     return rows
 
 
-def _accuracy(variants: list[Variant]) -> list[Row]:
+def _accuracy(evaluations: Sequence[Evaluation | None]) -> list[TableRow]:
     def cells(show: Callable[[Evaluation], str]) -> list[str]:
-        return [show(one.evaluation) if one.evaluation else DASH for one in variants]
+        return [show(one) if one else DASH for one in evaluations]
 
     deltas = cells(lambda e: signed(e.delta_points.value if e.delta_points else None))
     budgets = cells(lambda e: f"of {e.items_budget:,}")
     return [
-        Row("against the original", "points", deltas, notes=cells(lambda e: bounds(e.delta_points))),
-        Row("margin", "points", cells(lambda e: f"−{e.margin_points:g}")),
-        Row("exact match", "", cells(lambda e: percent(e.accuracy_variant.value if e.accuracy_variant else None))),
-        Row("answers lost / gained", "", cells(lambda e: f"{e.flips.lost} / {e.flips.gained}" if e.flips else DASH)),
-        Row(
-            "McNemar p, exact",
-            "not adjusted for looks",
-            cells(lambda e: f"{e.flips.mcnemar_p:.2g}" if e.flips else DASH),
+        TableRow("against the original", "points", deltas, notes=cells(lambda e: bounds(e.delta_points))),
+        TableRow("margin", "points", cells(lambda e: f"−{e.margin_points:g}")),
+        TableRow(
+            "exact match", "", cells(lambda e: percent(e.accuracy_variant.value if e.accuracy_variant else None))
         ),
-        Row("items it took", "", cells(lambda e: number(e.items)), notes=budgets),
+        TableRow("items it took", "", cells(lambda e: number(e.items)), notes=budgets),
     ]
 
 
-def _drift(variants: list[Variant]) -> list[Row]:
-    def cells(show: Callable[[TeacherForced], str]) -> list[str]:
-        found = [one.evaluation.teacher_forced if one.evaluation else None for one in variants]
-        return [show(one) if one else DASH for one in found]
+def _metrics(evaluations: Sequence[Evaluation | None]) -> list[Group]:
+    """Every metric that any of them has, in groups, with what the figures of a group were counted over."""
+    known = [[metric for metric in one.metrics if metric.value is not None] if one else [] for one in evaluations]
+    found = [{metric.name: metric for metric in own} for own in known]
+    titles: dict[str, dict[str, Metric]] = {}
+    for metric in (metric for own in found for metric in own.values()):
+        titles.setdefault(metric.group, {}).setdefault(metric.name, metric)
+    groups = []
+    for title, metrics in titles.items():
+        rows = []
+        for name, first in metrics.items():
+            shown = [text.metric(own[name]) if name in own else (DASH, "") for own in found]
+            unit = "" if first.unit in text.UNSAID else first.unit
+            rows.append(TableRow(first.label, unit, [cell for cell, _ in shown], notes=[note for _, note in shown]))
+        for counted in dict.fromkeys(metric.counted for metric in metrics.values()):
+            counts = [
+                sorted({own[name].count for name in metrics if name in own and own[name].counted == counted})
+                for own in found
+            ]
+            rows.append(TableRow(counted, "", [" / ".join(map(number, one)) or DASH for one in counts]))
+        groups.append(Group(title, rows))
+    return groups
 
-    return [
-        Row(
-            "KL divergence, mean",
-            "nats",
-            cells(lambda t: small(t.kl_mean.value)),
-            notes=cells(lambda t: f"[{small(t.kl_mean.low)}, {small(t.kl_mean.high)}]"),
-        ),
-        Row("KL, 99th percentile", "nats", cells(lambda t: small(t.kl_p99))),
-        Row("KL, largest", "nats", cells(lambda t: small(t.kl_max))),
-        Row("same top token", "", cells(lambda t: percent(t.top1_agreement.value, 2))),
-        Row(
-            "perplexity ratio",
-            "",
-            cells(lambda t: f"{t.perplexity_ratio.value:.4f}"),
-            notes=cells(lambda t: f"[{t.perplexity_ratio.low:.4f}, {t.perplexity_ratio.high:.4f}]"),
-        ),
-        Row("tokens", "", cells(lambda t: number(t.tokens))),
-    ]
 
-
-def _throughput(material: Material) -> list[Row]:
+def _throughput(material: Material) -> list[TableRow]:
     rows = []
     for batch in material.batches:
-        loads = [one.workload(batch) for one in material.tabled]
+        loads = [one.workload(batch) for one in material.shown]
         values = [load.output_tok_s.median if load else None for load in loads]
-        rows.append(Row(f"batch {batch}", "tok/s", [number(value) for value in values], _best(values, largest=True)))
-    ratios = [load.decode_ratio.median if load else None for load in (one.workload(1) for one in material.tabled)]
+        rows.append(
+            TableRow(f"batch {batch}", "tok/s", [number(value) for value in values], _best(values, largest=True))
+        )
+    ratios = [load.decode_ratio.median if load else None for load in (one.workload(1) for one in material.shown)]
     label = "decode over Hugging Face"
-    return [*rows, Row(label, "", [times(value) for value in ratios], _best(ratios, largest=True))]
+    return [*rows, TableRow(label, "", [times(value) for value in ratios], _best(ratios, largest=True))]
 
 
-def _latency(variants: list[Variant]) -> list[Row]:
+def _latency(variants: list[Variant]) -> list[TableRow]:
     loads = [one.workload(1) for one in variants]
     rows = []
     for label, pick in (("time to first token", "ttft_ms"), ("between tokens", "itl_ms")):
         for percentile in ("p50", "p95", "p99"):
             values = [getattr(getattr(load, pick), percentile) if load else None for load in loads]
             cells = [number(value, 2) for value in values]
-            rows.append(Row(f"{label}, {percentile}", "ms", cells, _best(values, largest=False)))
+            rows.append(TableRow(f"{label}, {percentile}", "ms", cells, _best(values, largest=False)))
     return rows
 
 
-def _size(variants: list[Variant]) -> list[Row]:
+def _size(variants: list[Variant], reference: str | None) -> list[TableRow]:
     found = [one.benchmark for one in variants]
     sizes = [one.artifact_mib if one else None for one in found]
-    reference = next((size for one, size in zip(variants, sizes, strict=True) if one.name == SIZE_REFERENCE), None)
-    ratios = [value / reference if value and reference else None for value in sizes]
+    whole = next((size for one, size in zip(variants, sizes, strict=True) if one.name == reference), None)
+    ratios = [percent(value / whole if value and whole else None, 0) for value in sizes]
     peaks = [one.peak_rss_mib if one else None for one in found]
 
     def load_ms(one: Benchmark | None) -> float | None:
@@ -142,10 +144,10 @@ def _size(variants: list[Variant]) -> list[Row]:
 
     loads = [load_ms(one) for one in found]
     return [
-        Row("artifact", "MiB", [number(value, 1) for value in sizes], _best(sizes, largest=False)),
-        Row(f"of {SIZE_REFERENCE}'s size", "", [percent(value, 0) for value in ratios]),
-        Row("peak memory", "MiB", [number(value) for value in peaks], _best(peaks, largest=False)),
-        Row("load", "ms", [number(value) for value in loads], _best(loads, largest=False)),
+        TableRow("artifact", "MiB", [number(value, 1) for value in sizes], _best(sizes, largest=False)),
+        *([TableRow(f"of {reference}'s size", "", ratios)] if reference else []),
+        TableRow("peak memory", "MiB", [number(value) for value in peaks], _best(peaks, largest=False)),
+        TableRow("load", "ms", [number(value) for value in loads], _best(loads, largest=False)),
     ]
 
 

@@ -11,7 +11,7 @@ from trt.records import Compilation, Engine
 
 
 @dataclass(frozen=True)
-class Row:
+class EngineRow:
     """One engine, or the reason why there is none."""
 
     recipe: str
@@ -32,21 +32,21 @@ class Row:
 VERDICTS: dict[str, Verdict] = {"compiled": "pass", "refused": "fail", "not_compiled_here": "inconclusive"}
 
 
-def rows(compilations: Sequence[Compilation], measured: Sequence[str]) -> list[Row]:
+def rows(compilations: Sequence[Compilation], measured: Sequence[str]) -> list[EngineRow]:
     """Every engine of every recipe, in the order of params; `measured` names the recipes that evaluate measured."""
     return [_row(made.variant, engine, made.variant in measured) for made in compilations for engine in made.engines]
 
 
 def profiles(compilations: Sequence[Compilation]) -> list[str]:
-    """What the engines were built for, each told once."""
-    told = [f"{'; '.join(made.profiles)}; workspace {number(made.workspace_mib)} MiB." for made in compilations]
-    return list(dict.fromkeys(told))
+    """What the engines were built for, each once."""
+    built = [f"{'; '.join(made.profiles)}; workspace {number(made.workspace_mib)} MiB." for made in compilations]
+    return list(dict.fromkeys(built))
 
 
-def _row(recipe: str, engine: Engine, measured: bool) -> Row:
+def _row(recipe: str, engine: Engine, measured: bool) -> EngineRow:
     layers, memory = engine.layers, engine.memory
     missed = bool(layers and layers.not_int8)
-    return Row(
+    return EngineRow(
         recipe=recipe,
         target=engine.target,
         capability=engine.compute_capability,

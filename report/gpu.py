@@ -1,4 +1,4 @@
-"""Figures from a GPU machine, as benchmarks/results/gpu/ keeps them: another run's, told apart from this one's.
+"""Figures from a GPU machine, as benchmarks/results/gpu/ keeps them: another run's, never mixed with this one's.
 
 A page made where there is no GPU would otherwise be silent about the variants that are meant for one. A verdict is
 said to be of this run's files only where the manifest is the same.
@@ -14,21 +14,18 @@ from pathlib import Path
 from benchmarks.gpu.records import GpuDrift, GpuRow, GpuRun, GpuSide, GpuTarget
 from core.errors import DataError
 from core.records import Verdict
-from evaluation.records import Evaluation
 from host.records import Machine
-from report.text import DASH, bounds, number, percent, signed
+from report import comparison
+from report.comparison import Group
+from report.text import DASH, number, percent
 
 RESULTS = Path("benchmarks/results/gpu")
 
 
 @dataclass(frozen=True)
-class DriftRow:
+class DriftColumn:
     variant: str
     verdict: Verdict
-    difference: str
-    interval: str
-    flips: str
-    items: str
     same_files: bool  # as the variant of this name in artifacts/
 
 
@@ -70,7 +67,8 @@ class Table:
     file: str
     accelerator: str
     commands: list[str]
-    drift: list[DriftRow] = field(default_factory=list)
+    drift: list[DriftColumn] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)  # a cell for each column of `drift`
     speed: list[SpeedRow] = field(default_factory=list)
     requests: list[int] = field(default_factory=list)
     targets: list[TargetRow] = field(default_factory=list)
@@ -98,8 +96,12 @@ def _table(path: Path, manifests: Mapping[str, str]) -> Table:
     except (ValueError, DataError) as error:
         raise DataError(f"{path} is not a GPU result ({error}): measure again, or delete it") from error
     if isinstance(kept, GpuDrift):
-        rows = [_drift(one, manifests) for one in kept.evaluations]
-        return Table(path.name, _card(kept.machine), kept.commands, drift=rows)
+        columns = [
+            DriftColumn(one.variant, one.verdict, manifests.get(one.variant) == one.manifest_sha256)
+            for one in kept.evaluations
+        ]
+        groups = comparison.drift(kept.evaluations)
+        return Table(path.name, _card(kept.machine), kept.commands, drift=columns, groups=groups)
     assert isinstance(kept, GpuRun)
     requests = sorted({row.requests for row in kept.rows})
     return Table(
@@ -118,18 +120,6 @@ def _table(path: Path, manifests: Mapping[str, str]) -> Table:
 
 def _card(machine: Machine) -> str:
     return machine.accelerator or machine.cpu
-
-
-def _drift(one: Evaluation, manifests: Mapping[str, str]) -> DriftRow:
-    return DriftRow(
-        variant=one.variant,
-        verdict=one.verdict,
-        difference=signed(one.delta_points.value if one.delta_points else None),
-        interval=bounds(one.delta_points),
-        flips=f"{one.flips.lost} / {one.flips.gained}" if one.flips else DASH,
-        items=number(one.items),
-        same_files=manifests.get(one.variant) == one.manifest_sha256,
-    )
 
 
 def _speed(run: GpuRun, requests: Sequence[int]) -> list[SpeedRow]:

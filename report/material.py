@@ -1,17 +1,16 @@
-"""All that the report tells, gathered from what earlier stages wrote."""
+"""All that the report shows, gathered from what earlier stages wrote."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from benchmarks.params import BenchmarkParams
 from benchmarks.records import Benchmark, Workload
 from calibration.params import CalibrateParams
 from core import paths
 from core.errors import IntegrityError
-from core.records import Record, Verdict
+from core.records import Verdict, combined
 from data.params import DataParams
 from data.records import DataChecks
 from evaluation.params import EvaluateParams, GenerationParams
@@ -19,19 +18,18 @@ from evaluation.records import Evaluation
 from host.params import MachineParams
 from models import manifest
 from models.manifest import Manifest
-from models.params import ModelParams, Recipe, Recipes
+from models.params import ModelParams, Recipe
 from registry import provenance
 from registry.provenance import Provenance
-from selection.params import SelectParams
+from selection.params import SelectSettings
 from selection.records import Decision, GateResult
 from trt.params import CompileParams
 from trt.records import Compilation
 
 DATA_CHECKS = paths.DATA_DOCS / "summary.json"
-R = TypeVar("R", bound=Record)
 
 
-class Settings(Recipes):
+class Settings(SelectSettings):
     """The parameters that decided what is reported; the page lists them all."""
 
     seed: int
@@ -43,7 +41,6 @@ class Settings(Recipes):
     compile: CompileParams
     evaluate: EvaluateParams
     benchmark: BenchmarkParams
-    select: SelectParams
 
 
 @dataclass(frozen=True)
@@ -60,11 +57,12 @@ class Variant:
 
     @property
     def verdict(self) -> Verdict:
-        """`fail` if any gate failed, else `inconclusive` if any was, else `pass`."""
-        verdicts = {gate.verdict for gate in self.gates}
-        if "fail" in verdicts:
-            return "fail"
-        return "pass" if verdicts == {"pass"} else "inconclusive"
+        """That of all its gates together."""
+        return combined(gate.verdict for gate in self.gates)
+
+    def gate(self, name: str) -> GateResult | None:
+        """What the gate `name` found; None where it had nothing to judge."""
+        return next((gate for gate in self.gates if gate.gate == name), None)
 
     @property
     def not_here(self) -> str | None:
@@ -95,7 +93,7 @@ class Material:
         return next((variant for variant in self.variants if variant.name == self.decision.variant), None)
 
     @property
-    def tabled(self) -> list[Variant]:
+    def shown(self) -> list[Variant]:
         """The columns of the tables: all but those in `elsewhere`."""
         return [one for one in self.variants if one.not_here is None]
 
@@ -122,6 +120,7 @@ class Material:
 def gather(settings: Settings) -> Material:
     """Read decision, records and manifests from their usual places; missing records stay None, a bad one raises."""
     decision = Decision.read(paths.DECISION)
+    compilations = [Compilation.read_if_exists(paths.ENGINES / name / "compile.json") for name in settings.recipes]
     index = next(iter(sorted(paths.DATA_DOCS.glob("**/index.html"), key=lambda path: len(path.parts))), None)
     return Material(
         settings=settings,
@@ -129,14 +128,9 @@ def gather(settings: Settings) -> Material:
         variants=[_variant(name, recipe, decision) for name, recipe in settings.recipes.items()],
         provenance=provenance.read(),
         data_docs=index,
-        data_checks=_read(DataChecks, DATA_CHECKS),
-        compilations=_compilations(settings),
+        data_checks=DataChecks.read_if_exists(DATA_CHECKS),
+        compilations=[one for one in compilations if one is not None and one.engines],
     )
-
-
-def _compilations(settings: Settings) -> list[Compilation]:
-    found = [_read(Compilation, paths.ENGINES / name / "compile.json") for name in settings.compile.recipes]
-    return [one for one in found if one is not None]
 
 
 def _variant(name: str, recipe: Recipe, decision: Decision) -> Variant:
@@ -150,11 +144,7 @@ def _variant(name: str, recipe: Recipe, decision: Decision) -> Variant:
         recipe=recipe,
         manifest=made,
         manifest_sha256=digest,
-        evaluation=_read(Evaluation, paths.EVALUATION / f"{name}.json"),
-        benchmark=_read(Benchmark, paths.BENCHMARK / f"{name}.json"),
+        evaluation=Evaluation.read_if_exists(paths.EVALUATION / f"{name}.json"),
+        benchmark=Benchmark.read_if_exists(paths.BENCHMARK / f"{name}.json"),
         gates=[gate for gate in decision.gates if gate.variant == name],
     )
-
-
-def _read(kind: type[R], path: Path) -> R | None:
-    return kind.read(path) if path.exists() else None

@@ -50,7 +50,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (text.signed, text.bounds, text.percent, text.number, text.times, text.small, text.size)
+    filters = (text.signed, text.bounds, text.percent, text.number, text.times, text.figure, text.size)
     environment.filters |= {function.__name__: function for function in filters}
     environment.filters["cell"] = _markdown_cell
     environment.globals["divergence"] = text.divergence

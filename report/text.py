@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from core.records import Interval
+from drift.records import Metric
 
 DASH = "–"
 
@@ -47,6 +50,36 @@ def size(count: int) -> str:
     if count < 1024:
         return f"{count} B"
     return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
+
+
+FIGURES: dict[str, Callable[[float], str]] = {
+    "share": lambda value: percent(value, 2),
+    "ratio": lambda value: f"{value:.4f}",
+    "probability": lambda value: f"{value:.2g}",
+    "nats": small,
+    "tokens": lambda value: number(value, 1),
+    "items": number,
+    "points": signed,
+    "ms": lambda value: number(value, 2),
+}
+UNSAID = {"share", "ratio", "probability", "items"}  # units that the figure or its label already says
+
+
+def figure(value: float | None, unit: str) -> str:
+    """A figure by its unit, without saying it."""
+    if value is None:
+        return DASH
+    return FIGURES[unit](value) if unit in FIGURES else f"{value:,.4g}"
+
+
+def metric(found: Metric) -> tuple[str, str]:
+    """A metric's figure, behind the original's own where it has one, and its interval."""
+    value = figure(found.value, found.unit)
+    if found.reference is not None:
+        value = f"{figure(found.reference, found.unit).removesuffix(' %')} → {value}"
+    if found.low is None or found.high is None:
+        return value, ""
+    return value, f"[{figure(found.low, found.unit)}, {figure(found.high, found.unit)}]"
 
 
 def divergence(reference: str, variant: str) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from evaluation.records import Evaluation
 from report import engines
 from report.material import Material, Variant
-from report.text import number, percent
-from selection.gates import MIN_P95_SAMPLES
+from report.text import number
+from selection.gates.latency import MIN_P95_SAMPLES
 
 SMALL_TASK_ITEMS = 100
 
@@ -17,7 +17,7 @@ def notes(material: Material, kept_from_gpu: bool = False) -> list[str]:
         f"Accuracy and speed of {', '.join(names)}: not measured here, {why}."
         for why, names in material.elsewhere.items()
     ]
-    found += [note for variant in material.tabled for note in _variant(variant, material)]
+    found += [note for variant in material.shown for note in _variant(variant, material)]
     found += engines.notes(material.compilations, material.measured)
     return found + _tasks(material) + _machine(material, kept_from_gpu) + _workload(material) + _always(material)
 
@@ -32,8 +32,8 @@ def _variant(variant: Variant, material: Material) -> list[str]:
             notes.append(f"{what} of {name}: not measured here, {record.why_not_measured}.")
     if evaluation and evaluation.status == "measured":
         notes += _undecided(evaluation)
-        if evaluation.teacher_forced is None:
-            notes.append(f"KL divergence and perplexity of {name}.")
+        if unknown := [metric.label for metric in evaluation.metrics if metric.value is None]:
+            notes.append(f"Of {name}, for want of data: {', '.join(unknown)}.")
     if benchmark and benchmark.status == "measured":
         missing = [batch for batch in material.settings.benchmark.batches if not benchmark.workload(batch)]
         if missing:
@@ -91,10 +91,8 @@ def _workload(material: Material) -> list[str]:
 
 def _always(material: Material) -> list[str]:
     limit = material.settings.generation.max_tokens
-    chosen = material.chosen.evaluation if material.chosen else None
-    cut = f" ({percent(chosen.behaviour.truncated[1])} were cut off there)" if chosen and chosen.behaviour else ""
     notes = [
-        f"Answers beyond {number(limit)} new tokens{cut}.",
+        f"Answers beyond {number(limit)} new tokens.",
         "Sampled decoding: every answer was decoded greedily.",
     ]
     return notes if material.data_docs else [*notes, "Whether the data meet their expectations: no data docs found."]

@@ -1,8 +1,9 @@
-"""What a rollout asks of the model registry, and MLflow's answer. Only a finished rollout moves `champion`."""
+"""The registry as a rollout needs it, and a `champion` that was changed otherwise: only a finished rollout may."""
 
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,15 +14,19 @@ from core.files import atomic_folder
 from core.records import Verdict
 from models import manifest
 from registry import store
+from rollout.chain import Event
+from rollout.record import RolloutRecord, Who
+from rollout.states import State
 
 CHAMPION, PREVIOUS, APPROVED = "champion", "previous", "approved"
+MANUAL_CHANGE = "alias_moved"  # kind of event
 VERSIONS = paths.CACHE / "versions"  # <digest>/: fetched once, verified by every rollout
 _VERDICTS: dict[str, Verdict] = {"pass": "pass", "passed": "pass", "fail": "fail", "failed": "fail"}
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A version as the registry tells of it."""
+    """A version as the registry has it."""
 
     number: int
     digest: str
@@ -124,3 +129,26 @@ def _registered(found: Any) -> Registered:
         evidence = "fail" if any(entry.endswith("= fail") for entry in stopped) else "inconclusive"
     why = "; ".join([f"validation_status = {status or 'not set'}", *stopped])
     return Registered(number=number, digest=tags["manifest_sha256"], evidence=evidence, why=why)
+
+
+def expected_champion(record: RolloutRecord, environment: str) -> int | None:
+    """The version that the last successful rollout made champion; None when there is none, or one halted since."""
+    last = record.newest(environment, State.SUCCEEDED, State.HALTED)
+    return last.plan.version.model_version if last and last.state is State.SUCCEEDED else None
+
+
+def report_manual_change(
+    record: RolloutRecord, environment: str, model_name: str, champion: int | None, who: Who
+) -> str | None:
+    """What is wrong when alias `champion` is not where the last rollout left it, or None. Recorded once for each
+    value since then."""
+    wanted = expected_champion(record, environment)
+    if wanted is None or champion == wanted:
+        return None
+    what = f"champion is {'not set' if champion is None else f'version {champion}'}, not version {wanted}"
+    events = record.events("environment = ? AND kind IN (?, 'transition')", environment, MANUAL_CHANGE)
+    ends = [index for index, event in enumerate(events) if event.what.endswith(f"-> {State.SUCCEEDED}")]
+    if what not in {event.what for event in events[ends[-1] if ends else 0 :]}:
+        why = "changed manually, not by a rollout; live traffic is unchanged"
+        record.append(Event(time.time(), environment, None, MANUAL_CHANGE, who.name, what, why, model_name, champion))
+    return f"{what}: changed manually, not by a rollout"

@@ -13,7 +13,7 @@ from core.files import sha256_bytes
 START = "0" * 64
 
 # The chain finds a change in the middle; `head` finds events cut off at the end by somebody who only knows `events`.
-# Print the head where others keep it (a job's log) and hand it to `verify` later to find a chain that was rewritten.
+# Print the head where others keep it (a job's log) and pass it to `verify` later to find a chain that was rewritten.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY, at REAL NOT NULL, environment TEXT NOT NULL, rollout_id TEXT, kind TEXT NOT NULL,

@@ -13,14 +13,13 @@ from dataclasses import replace
 
 from core.errors import AssayError, RegistryError, RolloutError, TargetError
 from core.records import Verdict
-from rollout import analysis, effects, hand, locks, machine, questions
+from rollout import aliases, analysis, effects, locks, machine, questions
 from rollout.aliases import CHAMPION, PREVIOUS, Registry
 from rollout.condition import Condition
 from rollout.effects import World
-from rollout.notes import Notes
 from rollout.params import RolloutSettings
 from rollout.questions import Ask
-from rollout.record import Rollout, RolloutRecord, Who
+from rollout.record import Progress, Rollout, RolloutRecord, Who
 from rollout.states import Effect, Facts, State
 from rollout.targets import Observation, Target
 
@@ -28,12 +27,12 @@ PHASES = (State.PRE_PROMOTION_ANALYSIS, State.POST_PROMOTION_ANALYSIS)
 STARTS = (Effect.START, Effect.START_OLD)
 FAILED_PAUSE_S = 2.0  # after an effect that failed, before it is tried again
 
-Tell = Callable[[Rollout], None]
+Report = Callable[[Rollout], None]
 Hook = Callable[[str], None]  # called with "<moment>:<what>" around every write and every effect
 
 
 class Controller:
-    """One rollout at a time. `tell` hears of every new state; `hook` is where tests kill the process."""
+    """One rollout at a time. `report` gets every new state; `hook` is where tests kill the process."""
 
     def __init__(
         self,
@@ -43,11 +42,11 @@ class Controller:
         settings: RolloutSettings,
         who: Who,
         ask: Ask,
-        tell: Tell = lambda rollout: None,
+        report: Report = lambda rollout: None,
         hook: Hook = lambda moment: None,
     ) -> None:
         self._record, self._target, self._registry, self._who = record, target, registry, who
-        self._settings, self._ask, self._tell, self._hook = settings.rollout, ask, tell, hook
+        self._settings, self._ask, self._report, self._hook = settings.rollout, ask, report, hook
         for phase in (self._settings.before, self._settings.after):
             for text in phase.success_condition.values():
                 Condition(text)  # a typing error must not be found out after the switch
@@ -59,15 +58,15 @@ class Controller:
         self._ready_at = self._resumed_at = time.time()
 
     def run(self, rollout: Rollout, until: State | None = None) -> Rollout:
-        """Carry `rollout` to a terminal state, or only to `until`, where another process will take it up.
+        """Run `rollout` to a terminal state, or only to `until`, where another process will resume it.
 
-        Raises RolloutError when another controller has it in hand.
+        Raises RolloutError when another process runs it.
         """
         with self._only_one(rollout):
             rollout = self._record.get(rollout.id)  # it may have moved while we waited for the lock
             self._ready_at = self._resumed_at = time.time()
             self._record.close_interrupted(rollout, self._who, self._resumed_at)
-            self._tell(rollout)
+            self._report(rollout)
             while not rollout.finished and rollout.state is not until:
                 rollout = self._turn(rollout)
             return rollout
@@ -91,11 +90,11 @@ class Controller:
         if was in (State.VERIFYING, State.STARTING_PREVIEW):
             changes["identity"] = facts.mine.identity
         self._hook(f"before:{state}")
-        notes = rollout.notes.model_copy(update=changes)
-        rollout = self._record.move(rollout, state, why, notes, self._who, time.time())
+        progress = rollout.progress.model_copy(update=changes)
+        rollout = self._record.move(rollout, state, why, progress, self._who, time.time())
         self._ready_at = time.time()
         self._hook(f"after:{state}")
-        self._tell(rollout)
+        self._report(rollout)
         return rollout
 
     def _do(self, rollout: Rollout, effect: Effect) -> Rollout:
@@ -110,31 +109,37 @@ class Controller:
             settings=self._settings,
             plan=rollout.plan,
             state=rollout.state,
-            notes=rollout.notes,
+            progress=rollout.progress,
             now=time.time(),
         )
         try:
-            notes, outcome = effects.DO[effect](world)
+            progress, outcome = effects.DO[effect](world)
         except AssayError as error:
-            rollout = self._record.close(rollout, rollout.notes, intent, str(error), self._who, time.time(), ok=False)
+            rollout = self._record.close(
+                rollout, rollout.progress, intent, str(error), self._who, time.time(), ok=False
+            )
             time.sleep(min(FAILED_PAUSE_S, 4 * self._settings.poll_s))
             return rollout
         self._hook(f"half:{effect}")
-        self._ready_at += time.time() - begun  # nobody looked meanwhile
-        rollout = self._record.close(rollout, notes, intent, outcome, self._who, time.time())
+        self._ready_at += time.time() - begun  # not observed meanwhile
+        rollout = self._record.close(rollout, progress, intent, outcome, self._who, time.time())
         self._hook(f"after:{effect}")
         return rollout
 
     def _look(self, rollout: Rollout) -> tuple[Facts, Rollout]:
-        """Everything the machine may know now; notes when a slot was first seen without the route."""
-        seen, now, notes = self._observe(), time.time(), rollout.notes
+        """Everything the machine may know now; saves when a slot was first seen without the route."""
+        seen, now, progress = self._observe(), time.time(), rollout.progress
         drains = rollout.plan.from_slot if rollout.state is State.FINALIZING else rollout.plan.slot
-        if rollout.state in machine.RESUMED and seen is not None and (seen.live == drains) != (notes.left_at is None):
+        if (
+            rollout.state in machine.RESUMED
+            and seen is not None
+            and (seen.live == drains) != (progress.left_at is None)
+        ):
             left_at = None if seen.live == drains else now
-            rollout = self._record.note(rollout, notes.model_copy(update={"left_at": left_at}))
-            notes = rollout.notes
+            rollout = self._record.save_progress(rollout, progress.model_copy(update={"left_at": left_at}))
+            progress = rollout.progress
         intended = self._record.intended(rollout)
-        verdict, why = self._verdict(rollout.state, notes)
+        verdict, why = self._verdict(rollout.state, progress)
         facts = Facts(
             plan=rollout.plan,
             settings=self._settings,
@@ -144,17 +149,17 @@ class Controller:
             seen=seen,
             cancelled=self._record.asked(rollout, "cancel"),
             approved=self._record.asked(rollout, "approve"),
-            verification=notes.verification,
+            verification=progress.verification,
             analysis=verdict,
             analysis_why=why,
-            measure_due=verdict is None and (notes.measure_at is None or now >= notes.measure_at),
-            identity=notes.identity,
+            measure_due=verdict is None and (progress.measure_at is None or now >= progress.measure_at),
+            identity=progress.identity,
             ready_at=self._ready_at,
-            left_at=notes.left_at,
+            left_at=progress.left_at,
             started=Effect.START in intended,
-            starts=intended[Effect.START].well if Effect.START in intended else 0,
+            starts=intended[Effect.START].succeeded if Effect.START in intended else 0,
             start_at=max((found.last_at or 0.0 for one in STARTS if (found := intended.get(one))), default=None),
-            back_confirmed=Effect.SWITCH_BACK in intended and intended[Effect.SWITCH_BACK].well > 0,
+            back_confirmed=Effect.SWITCH_BACK in intended and intended[Effect.SWITCH_BACK].succeeded > 0,
             champion_touched=Effect.SET_CHAMPION in intended,
         )
         if facts.serves:
@@ -176,19 +181,19 @@ class Controller:
         except RegistryError:
             return facts
         if not facts.champion_touched:
-            hand.report(self._record, rollout.environment, rollout.plan.version.model_name, champion, self._who)
+            aliases.report_manual_change(
+                self._record, rollout.environment, rollout.plan.version.model_name, champion, self._who
+            )
         return replace(facts, champion=champion, previous=previous, champion_known=True)
 
-    def _verdict(self, state: State, notes: Notes) -> tuple[Verdict | None, str]:
+    def _verdict(self, state: State, progress: Progress) -> tuple[Verdict | None, str]:
         if state not in PHASES:
             return None, ""
-        return analysis.verdict(effects.phase_of(self._settings, state), notes.taken)
+        return analysis.verdict(effects.phase_of(self._settings, state), progress.taken)
 
     @contextmanager
     def _only_one(self, rollout: Rollout) -> Iterator[None]:
-        with locks.taken(locks.controller(self._record, rollout.environment)) as mine:
-            if not mine:
-                raise RolloutError(
-                    f"another process carries out {rollout.id} already: watch it with `python -m pipelines.status`"
-                )
+        with locks.try_lock(locks.controller(self._record, rollout.environment)) as locked:
+            if not locked:
+                raise RolloutError(f"another process runs {rollout.id}: watch it with `python -m pipelines.status`")
             yield

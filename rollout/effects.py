@@ -1,5 +1,5 @@
 """Each effect of the state machine, as one function: it does it through the target or the registry, and returns the
-notes to keep and a sentence for the record. All are safe to repeat."""
+progress to save and a sentence for the record. All are safe to repeat."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from models import manifest
 from rollout import analysis
 from rollout.aliases import Registry
 from rollout.analysis import Answers
-from rollout.notes import Notes
 from rollout.params import AnalysisPhase, RolloutParams
 from rollout.questions import Ask
+from rollout.record import Progress
 from rollout.states import Effect, Plan, State
 from rollout.targets import Slot, Target
 
@@ -30,7 +30,7 @@ class World:
     settings: RolloutParams
     plan: Plan
     state: State
-    notes: Notes
+    progress: Progress
     now: float
 
     @property
@@ -39,7 +39,7 @@ class World:
         return phase_of(self.settings, self.state)
 
 
-Done = tuple[Notes, str]
+Done = tuple[Progress, str]
 
 
 def phase_of(settings: RolloutParams, state: State) -> AnalysisPhase:
@@ -54,93 +54,95 @@ def verify(world: World) -> Done:
         manifest.verify(version.folder)
         found = manifest.digest(version.folder)
     except IntegrityError as error:
-        return world.notes.model_copy(update={"verification": str(error)}), str(error)
+        return world.progress.model_copy(update={"verification": str(error)}), str(error)
     if found != version.digest:
         why = f"{version.folder.name} holds manifest {found[:12]}, not the registered {version.digest[:12]}"
-        return world.notes.model_copy(update={"verification": why}), why
-    return world.notes.model_copy(update={"verification": ""}), f"every file matches manifest {found[:12]}"
+        return world.progress.model_copy(update={"verification": why}), why
+    return world.progress.model_copy(update={"verification": ""}), f"every file matches manifest {found[:12]}"
 
 
 def start(world: World) -> Done:
     world.target.start(world.plan.slot, world.plan.version)
-    return world.notes, f"{world.plan.slot} starts version {world.plan.version.model_version}"
+    return world.progress, f"{world.plan.slot} starts version {world.plan.version.model_version}"
 
 
 def mirror(world: World) -> Done:
     world.target.mirror(world.plan.slot, world.settings.mirror_percent)
-    return world.notes, f"{world.settings.mirror_percent:g} % of requests are copied to {world.plan.slot}"
+    return world.progress, f"{world.settings.mirror_percent:g} % of requests are copied to {world.plan.slot}"
 
 
 def unmirror(world: World) -> Done:
     world.target.mirror(None, 0)
-    return world.notes, "no request is copied any more"
+    return world.progress, "no request is copied any more"
 
 
 def measure(world: World) -> Done:
     """The first call of a phase only takes the counters to count from."""
-    notes, plan, phase = world.notes, world.plan, world.phase
+    progress, plan, phase = world.progress, world.plan, world.phase
     before = world.state is State.PRE_PROMOTION_ANALYSIS
     compare = before and plan.from_version is not None
     own = world.target.sample(plan.slot)
     beside = world.target.sample(plan.from_slot) if compare else None
     due = {"measure_at": world.now + phase.interval_s, "last": (own, beside)}
-    if notes.first is None:
-        return notes.model_copy(update=due | {"first": (own, beside)}), "counting begins"
-    last_own, last_beside = notes.last or notes.first
-    own_answers = notes.own_answers + _questions(world, plan.slot, plan.version.digest)
-    baseline_answers = notes.baseline_answers
+    if progress.first is None:
+        return progress.model_copy(update=due | {"first": (own, beside)}), "counting begins"
+    last_own, last_beside = progress.last or progress.first
+    own_answers = progress.own_answers + _questions(world, plan.slot, plan.version.digest)
+    baseline_answers = progress.baseline_answers
     if compare and plan.from_version:
         baseline_answers += _questions(world, plan.from_slot, plan.from_version.digest)
     figures = analysis.window(last_own, own) | analysis.shares(own_answers)
-    baseline = analysis.window(last_beside, beside) | analysis.shares(baseline_answers) if compare else notes.baseline
+    baseline = (
+        analysis.window(last_beside, beside) | analysis.shares(baseline_answers) if compare else progress.baseline
+    )
     why = "no version was live" if plan.from_version is None else "what was live before was not measured"
     taken = analysis.measure(phase, world.now, figures, baseline, why)
     kept: dict[str, object] = {"own_answers": own_answers, "baseline_answers": baseline_answers}
     if compare:  # what the live slot did over the whole phase: the measure for after the switch
-        kept["baseline"] = analysis.window(notes.first[1], beside) | analysis.shares(baseline_answers)
+        kept["baseline"] = analysis.window(progress.first[1], beside) | analysis.shares(baseline_answers)
     outcome = "; ".join(f"{name} {check.outcome} ({check.why})" for name, check in taken.checks.items())
-    return notes.model_copy(update=due | kept | {"taken": (*notes.taken, taken)}), outcome
+    return progress.model_copy(update=due | kept | {"taken": (*progress.taken, taken)}), outcome
 
 
 def switch(world: World) -> Done:
     generation = world.target.switch(world.plan.slot)
-    return world.notes, f"generation {generation} routes to {world.plan.slot}"
+    return world.progress, f"generation {generation} routes to {world.plan.slot}"
 
 
 def set_champion(world: World) -> Done:
     was = world.plan.from_version
     previous = was.model_version if was else world.plan.previous
     world.registry.set_aliases(world.plan.version.model_version, previous)
-    return world.notes, f"champion is version {world.plan.version.model_version}, previous {previous}"
+    return world.progress, f"champion is version {world.plan.version.model_version}, previous {previous}"
 
 
 def stop_old(world: World) -> Done:
     world.target.stop(world.plan.from_slot, world.settings.timeouts.drain_s)
-    return world.notes, f"{world.plan.from_slot} stops"
+    return world.progress, f"{world.plan.from_slot} stops"
 
 
 def start_old(world: World) -> Done:
     if world.plan.from_version is None:
         raise TargetError("there is no version to go back to")
     world.target.start(world.plan.from_slot, world.plan.from_version)
-    return world.notes, f"{world.plan.from_slot} starts version {world.plan.from_version.model_version} again"
+    return world.progress, f"{world.plan.from_slot} starts version {world.plan.from_version.model_version} again"
 
 
 def switch_back(world: World) -> Done:
     generation = world.target.switch(world.plan.from_slot)
-    return world.notes, f"generation {generation} routes to {world.plan.from_slot}"
+    return world.progress, f"generation {generation} routes to {world.plan.from_slot}"
 
 
 def restore_champion(world: World) -> Done:
     if world.plan.from_version is None:
         raise TargetError("there is no version to go back to")
     world.registry.set_aliases(world.plan.from_version.model_version, world.plan.previous)
-    return world.notes, f"champion is version {world.plan.from_version.model_version} again"
+    return world.progress, f"champion is version {world.plan.from_version.model_version} again"
 
 
 def stop(world: World) -> Done:
     world.target.stop(world.plan.slot, world.settings.timeouts.drain_s)
-    return world.notes, f"{world.plan.slot} stops"
+    return world.progress, f"{world.plan.slot} stops"
 
 
 DO: Mapping[Effect, Callable[[World], Done]] = {
@@ -162,7 +164,7 @@ DO: Mapping[Effect, Callable[[World], Done]] = {
 def _questions(world: World, slot: Slot, digest: str) -> Answers:
     """This measurement's share of the phase's questions, asked of one slot."""
     count = world.phase.suite_items
-    begin = len(world.notes.taken) * count
+    begin = len(world.progress.taken) * count
     asked = world.questions.get(world.state, ())[begin : begin + count]
     if not asked:
         return Answers()

@@ -1,4 +1,4 @@
-"""The conditions of the transition table: each tells why it holds, or None. A docstring is the table's own words."""
+"""The conditions of the transition table: each returns why it holds, or None. A docstring is the table's text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rollout.states import Facts
 
-STARTS = 3  # a slot that ended by itself so often is not started again
+STARTS = 3  # a slot that crashed so often is not started again
 Guard = Callable[[Facts], str | None]
 
 
@@ -21,7 +21,7 @@ def cancelled(facts: Facts) -> str | None:
 
 
 def no_evidence(facts: Facts) -> str | None:
-    """the version's evidence is no pass, and nobody overrode it"""
+    """the version's evidence is not a pass, and there is no override"""
     if facts.plan.evidence == "pass" or facts.plan.override or facts.plan.kind == "rollback":
         return None
     return f"the version's own evidence says {facts.plan.evidence}"
@@ -51,9 +51,9 @@ def live_but_unready(facts: Facts) -> str | None:
 
 
 def route_taken(facts: Facts) -> str | None:
-    """the route is on the preview before it was analysed"""
+    """the route is on the preview before the analysis"""
     if facts.plan.kind != "adopt" and facts.on_mine:
-        return f"another hand moved the route to {facts.plan.slot} before it was analysed"
+        return f"something else moved the route to {facts.plan.slot} before the analysis"
     return None
 
 
@@ -77,7 +77,7 @@ def ready_to_go_back(facts: Facts) -> str | None:
 
 
 def lost(facts: Facts) -> str | None:
-    """the slot's process is another one, serves another digest, or is no longer ready"""
+    """the slot's process was replaced, serves another digest, or is no longer ready"""
     if facts.seen is None:
         return None
     if facts.mine.identity != facts.identity:
@@ -89,11 +89,11 @@ def lost(facts: Facts) -> str | None:
     return None
 
 
-def will_not_stay(facts: Facts) -> str | None:
-    """the preview ended by itself each time it was started"""
+def crash_loop(facts: Facts) -> str | None:
+    """the preview crashes each time it is started"""
     if facts.seen is None or not facts.mine.empty or facts.starts < STARTS or _just_started(facts):
         return None
-    return f"{facts.plan.slot} was started {facts.starts} times and ended by itself each time: see its log"
+    return f"{facts.plan.slot} was started {facts.starts} times and crashed each time: see its log"
 
 
 def failed(facts: Facts) -> str | None:
@@ -121,23 +121,23 @@ def switched(facts: Facts) -> str | None:
     return f"generation {facts.seen.generation} routes to {facts.plan.slot}" if facts.on_mine and facts.seen else None
 
 
-def switched_back_by_hand(facts: Facts) -> str | None:
+def switched_for_rollback(facts: Facts) -> str | None:
     """the gateway reports the new route (rollback)"""
     return switched(facts) if facts.plan.kind == "rollback" else None
 
 
 def route_off(facts: Facts) -> str | None:
-    """another hand moved the route away"""
-    return None if facts.seen is None or facts.on_mine else f"another hand moved the route to {facts.seen.live}"
+    """something else moved the route away"""
+    return None if facts.seen is None or facts.on_mine else f"something else moved the route to {facts.seen.live}"
 
 
 def overdue(facts: Facts) -> str | None:
     """the deadline passes"""
-    return "overdue"  # the machine calls it only after the deadline, and tells the limit
+    return "overdue"  # the machine calls it only after the deadline, and names the limit
 
 
 def finished(facts: Facts) -> str | None:
-    """`champion` is moved and the old slot is drained"""
+    """`champion` is set and the old slot is drained"""
     gone = facts.settings.keep_previous or facts.old.empty
     if facts.on_mine and facts.serves and champion_moved(facts) and drained_old(facts) and gone:
         return f"champion is version {facts.champion}, previous {facts.previous}"
@@ -237,7 +237,7 @@ def to_switch_back(facts: Facts) -> bool:
 
 
 def champion_true(facts: Facts) -> bool:
-    """`champion` is not the version that is taken back. A registry that is down is no matter if it never was."""
+    """`champion` is not the version that is taken back. A registry that is down does not matter if it never was."""
     if not facts.champion_known:
         return not facts.champion_touched
     return facts.champion != facts.plan.version.model_version

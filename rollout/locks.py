@@ -11,8 +11,8 @@ from rollout.record import RolloutRecord
 
 
 @contextmanager
-def taken(path: Path) -> Iterator[bool]:
-    """Yield whether the lock is ours, which is decided at once; given back at the end of the block."""
+def try_lock(path: Path) -> Iterator[bool]:
+    """Take the lock without waiting, and yield whether that worked; released at the end of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
         try:
@@ -24,11 +24,11 @@ def taken(path: Path) -> Iterator[bool]:
 
 
 def controller(record: RolloutRecord, environment: str) -> Path:
-    """Held by the process that carries out the environment's rollout."""
+    """The lock of the process that runs the environment's rollout."""
     return Path(f"{record.path}.{environment}.lock")
 
 
-def in_hand(record: RolloutRecord, environment: str) -> bool:
-    """Whether a living process carries out the environment's rollout."""
-    with taken(controller(record, environment)) as free:
+def controller_runs(record: RolloutRecord, environment: str) -> bool:
+    """Whether a living process runs the environment's rollout."""
+    with try_lock(controller(record, environment)) as free:
         return not free

@@ -57,7 +57,7 @@ TABLE: tuple[Row, ...] = (
     Row(S.VERIFYING, g.overdue, S.ABORTING),
     Row(S.STARTING_PREVIEW, g.cancelled, S.ABORTING),
     Row(S.STARTING_PREVIEW, g.route_taken, S.ABORTING),
-    Row(S.STARTING_PREVIEW, g.will_not_stay, S.ABORTING),
+    Row(S.STARTING_PREVIEW, g.crash_loop, S.ABORTING),
     Row(S.STARTING_PREVIEW, g.ready_to_go_back, S.PROMOTING),
     Row(S.STARTING_PREVIEW, g.ready, S.PRE_PROMOTION_ANALYSIS),
     Row(S.STARTING_PREVIEW, g.overdue, S.ABORTING),
@@ -76,7 +76,7 @@ TABLE: tuple[Row, ...] = (
     # From here on a switch may be under way, seen or not: the only way out is to switch back and see that confirmed.
     Row(S.PROMOTING, g.cancelled, S.ROLLING_BACK),
     Row(S.PROMOTING, g.lost, S.ROLLING_BACK),
-    Row(S.PROMOTING, g.switched_back_by_hand, S.FINALIZING),
+    Row(S.PROMOTING, g.switched_for_rollback, S.FINALIZING),
     Row(S.PROMOTING, g.switched, S.POST_PROMOTION_ANALYSIS),
     Row(S.PROMOTING, g.overdue, S.ROLLING_BACK),
     Row(S.POST_PROMOTION_ANALYSIS, g.cancelled, S.ROLLING_BACK),
@@ -99,7 +99,7 @@ TABLE: tuple[Row, ...] = (
     Row(S.ROLLING_BACK, g.overdue, S.HALTED),
 )
 
-# States that put things in order: after a restart they get their whole time again, however long nobody was there.
+# States that clean up: after a restart they get their whole time again, however long no controller ran.
 RESUMED = frozenset({S.FINALIZING, S.ABORTING, S.ROLLING_BACK})
 
 EFFECTS: dict[State, tuple[Do, ...]] = {

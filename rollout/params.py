@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
+from core import plugins
+from core.errors import wrong_fields
 from core.params import Section
 from data.params import DataParams
 from evaluation.params import GenerationParams
-from gateway.params import JwtParams, RateLimitParams
 from host.params import MachineParams
 from models.params import ModelParams
 
@@ -33,7 +34,7 @@ class AnalysisPhase(Section):
 
     interval_s: float = Field(default=10, gt=0)
     count: int = Field(default=6, ge=1, description="measurements")
-    failure_limit: int = Field(default=0, ge=0, description="failed measurements of one condition that are borne")
+    failure_limit: int = Field(default=0, ge=0, description="failed measurements of one condition that are tolerated")
     inconclusive_limit: int = Field(default=1, ge=0)
     min_requests: int = Field(default=20, ge=1, description="in one interval; fewer are inconclusive")
     suite_items: int = Field(default=8, ge=0, description="verifiable questions asked at each measurement")
@@ -51,53 +52,54 @@ class AnalysisPhase(Section):
         return self
 
 
-class LocalParams(Section):
-    """The `local` target: Envoy and two server processes on this machine."""
-
-    state: Path = Field(default=Path(".cache/assay/local"), description="routes, sockets, logs; one for each Envoy")
-    host: str = Field(default="127.0.0.1", description="where the gateway listens; the slots stay on loopback")
-    port: int = Field(default=8080, ge=1, le=65535)
-    blue_port: int = Field(default=8081, ge=1, le=65535)
-    green_port: int = Field(default=8082, ge=1, le=65535)
-    gateway_threads: int = Field(default=1, ge=1)
-    max_mirrored: int = Field(default=32, ge=1, description="copies under way at once; further ones are dropped")
-    jwt: JwtParams | None = Field(default=None, description="none: everyone who reaches the gateway may ask")
-    rate_limit: RateLimitParams | None = None
-    serve: dict[str, str | int | float] = Field(
-        default_factory=dict, description="options of pipelines.serve, e.g. max_batch: 16"
-    )
-
-
-class KubernetesParams(Section):
-    """Where targets `kubernetes` and `argo` find things; the objects are in deploy/kubernetes/rollout/."""
-
-    namespace: str = "assay"
-    image: str = Field(
-        default=f"assay/server@sha256:{64 * '0'}",
-        pattern="@sha256:[0-9a-f]{64}$",
-        description="the server's, by digest and never by tag: what CI's job `build` prints",
-    )
-    replicas: int = Field(default=1, ge=1)
-    port: int = 8000
-    claim: str = Field(default="assay-versions", description="volume claim with one folder for each digest")
-    keep_s: int = Field(default=86400, ge=1, description="argo: how long the old slot stays for a rollback")
-    prometheus: str = Field(default="http://prometheus.monitoring.svc:9090", description="argo's analysis asks it")
-    slot_url: str = Field(default="http://assay-{slot}.{namespace}.svc:{port}", description="asked past the gateway")
+TARGETS = "rollout.targets"  # the package whose files are the targets
 
 
 class RolloutParams(Section):
     environment: str = "production"
-    target: str = Field(default="local", description="a file in rollout/targets/")
+    target: str = Field(default="local", validate_default=True, description="a file in rollout/targets/")
+    targets: dict[str, SerializeAsAny[Section]] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="options of a target by its file's name, checked by that file's `Options`",
+    )
     record: Path = Field(default=Path("rollout.db"), description="SQLite file with the hash-chained events")
     suite: str | None = Field(default=None, description="key in data.suites for questions; default: the first")
     mirror_percent: float = Field(default=100, gt=0, le=100, description="of users' requests, to the preview")
     poll_s: float = Field(default=0.5, gt=0)
     keep_previous: bool = Field(default=True, description="the old slot stays up, idle, for an immediate rollback")
-    local: LocalParams = LocalParams()
     timeouts: RolloutTimeouts = RolloutTimeouts()
-    kubernetes: KubernetesParams = KubernetesParams()
     before: AnalysisPhase
     after: AnalysisPhase
+
+    @field_validator("target")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in (known := plugins.known(TARGETS)):
+            raise ValueError(f"no target '{name}'; known: {', '.join(known)}")
+        return name
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _each_checks_its_own(cls, given: Any, info: ValidationInfo) -> Any:
+        """The options of every target that is named, and of the one in use: its defaults must do, too."""
+        if not isinstance(given, dict):
+            return given
+        used: dict[str, Any] = {info.data["target"]: {}} if "target" in info.data else {}
+        return {cls._is_known(name): _options(name, found) for name, found in (used | given).items()}
+
+    def options(self, target: str) -> Any:
+        """An instance of the target's `Options`: what params.yaml says over its defaults."""
+        return self.targets.get(target) or _options(target, {})
+
+
+def _options(target: str, given: Any) -> Section:
+    """Raises ValueError with the keys that are wrong, in one line."""
+    kind: type[Section] = plugins.load(TARGETS, target).Options
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise ValueError(f"{target}: {wrong_fields(error)}") from error
 
 
 class RolloutSettings(Section):

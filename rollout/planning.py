@@ -1,4 +1,4 @@
-"""From a wish ("version 7", "back to previous") and what is seen to a plan. Refuses what should not be tried."""
+"""From a request ("version 7", "back to previous") and what is observed to a plan; refuses what is unsafe."""
 
 from __future__ import annotations
 

@@ -75,6 +75,6 @@ def asker(settings: RolloutSettings) -> Ask:
 
 
 def _reply(message: Mapping[str, Any]) -> str | None:
-    """The model's whole text, as its evaluation saw it: a server hands the thought over apart from the answer."""
+    """The model's whole text, as its evaluation saw it: a server returns the thought apart from the answer."""
     answer = str(message["content"] or "")
     return f"{message.get('reasoning_content') or ''}{replies.THINK_END}{answer}" if answer else None

@@ -1,7 +1,7 @@
 """The rollout record: SQLite (WAL). What is under way, what was about to be done, and the append-only events.
 
 One unfinished rollout for each environment, held by the database itself; a new id for each attempt. An intent is
-written before each side effect and closed after it: an open one tells a restart what may or may not have happened.
+written before each side effect and closed after it: an open one shows a restart what may or may not have happened.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from core.errors import RolloutError
+from core.records import Record
 from rollout import chain
+from rollout.analysis import Answers, Figures, Measurement
 from rollout.chain import Event
-from rollout.notes import Notes
 from rollout.states import TERMINAL, Effect, Plan, State
+from rollout.targets import Sample
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rollouts (
@@ -38,6 +40,24 @@ BUSY_S = 10.0  # another process may hold the write lock for this long
 _PLAN = TypeAdapter(Plan)
 
 
+class Progress(Record):
+    """What the controller knows of a rollout beside its state; saved with every change, so that a successor goes on.
+
+    Column `notes` of the database.
+    """
+
+    verification: str | None = None
+    identity: str | None = None
+    left_at: float | None = None
+    measure_at: float | None = None  # when the next measurement is due
+    first: tuple[Sample, Sample | None] | None = None  # own slot and baseline, at the phase's begin
+    last: tuple[Sample, Sample | None] | None = None  # … at the last measurement
+    own_answers: Answers = Answers()
+    baseline_answers: Answers = Answers()
+    baseline: Figures | None = None  # the live slot's, before the switch
+    taken: tuple[Measurement, ...] = ()
+
+
 @dataclass(frozen=True)
 class Rollout:
     """One attempt. `why` is the reason of its present state."""
@@ -49,7 +69,7 @@ class Rollout:
     state: State
     why: str
     entered_at: float
-    notes: Notes
+    progress: Progress
 
     @property
     def finished(self) -> bool:
@@ -67,9 +87,9 @@ class Who:
 
 @dataclass(frozen=True)
 class Intended:
-    """What became of one kind of effect: how often it came back well, and when the last of those was begun."""
+    """What became of one kind of effect: how often it succeeded, and when the last of those was begun."""
 
-    well: int
+    succeeded: int
     last_at: float | None
 
 
@@ -83,7 +103,7 @@ class RolloutRecord:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._turn = threading.RLock()
-        with self._told():
+        with self._as_rollout_error():
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 self._connection.execute(f"PRAGMA {pragma}")
@@ -101,9 +121,9 @@ class RolloutRecord:
         to, may be what was just taken back.
         """
         rollout = Rollout(
-            f"r{now:.0f}-{uuid.uuid4().hex[:8]}", environment, now, plan, State.PENDING, why, now, Notes()
+            f"r{now:.0f}-{uuid.uuid4().hex[:8]}", environment, now, plan, State.PENDING, why, now, Progress()
         )
-        row = (rollout.id, environment, now, _dump(plan), rollout.state, why, now, rollout.notes.model_dump_json())
+        row = (rollout.id, environment, now, _dump(plan), rollout.state, why, now, rollout.progress.model_dump_json())
         with self._write() as connection:
             if ended is not None and self.ended(environment) != ended:
                 raise RolloutError(
@@ -149,19 +169,19 @@ class RolloutRecord:
             raise RolloutError(f"no rollout {rollout_id} in {self.path}")
         return found
 
-    def move(self, rollout: Rollout, state: State, why: str, notes: Notes, who: Who, now: float) -> Rollout:
-        """Enter `state` with `notes`: row and event together. The notes so far are the event's evidence."""
-        moved = replace(rollout, state=state, why=why, entered_at=now, notes=notes)
+    def move(self, rollout: Rollout, state: State, why: str, progress: Progress, who: Who, now: float) -> Rollout:
+        """Enter `state` with `progress`: row and event together. The progress so far is the event's evidence."""
+        moved = replace(rollout, state=state, why=why, entered_at=now, progress=progress)
         with self._write() as connection:
             self._save(connection, moved)
             what = f"{rollout.state} -> {state}"
-            evidence = rollout.notes.model_dump_json(exclude_defaults=True)
+            evidence = rollout.progress.model_dump_json(exclude_defaults=True)
             chain.append(connection, self._event(rollout, "transition", who, what, why, now), evidence)
         return moved
 
-    def note(self, rollout: Rollout, notes: Notes) -> Rollout:
-        """Save `notes` without an event."""
-        noted = replace(rollout, notes=notes)
+    def save_progress(self, rollout: Rollout, progress: Progress) -> Rollout:
+        """Save `progress` without an event."""
+        noted = replace(rollout, progress=progress)
         with self._write() as connection:
             self._save(connection, noted)
         return noted
@@ -175,10 +195,10 @@ class RolloutRecord:
             return int(cursor.lastrowid or 0)
 
     def close(
-        self, rollout: Rollout, notes: Notes, intent: int, outcome: str, who: Who, now: float, ok: bool = True
+        self, rollout: Rollout, progress: Progress, intent: int, outcome: str, who: Who, now: float, ok: bool = True
     ) -> Rollout:
-        """The effect of `intent` came back: save its notes, its outcome and an event, together."""
-        noted = replace(rollout, notes=notes)
+        """The effect of `intent` came back: save its progress, its outcome and an event, together."""
+        noted = replace(rollout, progress=progress)
         with self._write() as connection:
             self._save(connection, noted)
             effect = connection.execute("SELECT effect FROM intents WHERE seq = ?", (intent,)).fetchone()[0]
@@ -192,7 +212,7 @@ class RolloutRecord:
 
     def close_interrupted(self, rollout: Rollout, who: Who, now: float) -> None:
         """Close what a killed controller left open. Whether it was done is seen in the world, not here."""
-        why = "the controller ended before it could tell; what is there is looked at again"
+        why = "the controller ended before it recorded an outcome; what is there is observed again"
         with self._write() as connection:
             rows = connection.execute(
                 "SELECT seq, effect FROM intents WHERE rollout_id = ? AND done_at IS NULL", (rollout.id,)
@@ -209,7 +229,7 @@ class RolloutRecord:
                 "'ok: %') FROM intents WHERE rollout_id = ? GROUP BY effect",
                 (rollout.id,),
             )
-            return {Effect(effect): Intended(well, at) for effect, well, at in rows}
+            return {Effect(effect): Intended(count, at) for effect, count, at in rows}
 
     def ask(self, rollout: Rollout, kind: str, who: Who, why: str, now: float) -> None:
         """Leave an `approve` or a `cancel` for the controller, which may be another process."""
@@ -224,7 +244,7 @@ class RolloutRecord:
         return f"{found.who} ({found.why})" if found else None
 
     def append(self, event: Event) -> Event:
-        """Add an event that belongs to no rollout, or only tells something."""
+        """Add an event that belongs to no rollout, or changes none."""
         with self._write() as connection:
             return chain.append(connection, event)
 
@@ -265,7 +285,7 @@ class RolloutRecord:
                 rollout.state,
                 rollout.why,
                 rollout.entered_at,
-                rollout.notes.model_dump_json(),
+                rollout.progress.model_dump_json(),
                 int(rollout.finished),
                 rollout.id,
             ),
@@ -280,12 +300,12 @@ class RolloutRecord:
             ).fetchone()
         if row is None:
             return None
-        plan, notes = _PLAN.validate_json(row[3]), Notes.model_validate_json(row[7])
-        return Rollout(row[0], row[1], row[2], plan, State(row[4]), row[5], row[6], notes)
+        plan, progress = _PLAN.validate_json(row[3]), Progress.model_validate_json(row[7])
+        return Rollout(row[0], row[1], row[2], plan, State(row[4]), row[5], row[6], progress)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """A full disk, a lock that is held, a file that is none of ours: for a person to mend, not a bug."""
+    def _as_rollout_error(self) -> Iterator[None]:
+        """A full disk, a lock that is held, a file of another kind: for a person to fix, not a bug."""
         try:
             yield
         except sqlite3.Error as error:
@@ -293,7 +313,7 @@ class RolloutRecord:
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        with self._turn, self._told():
+        with self._turn, self._as_rollout_error():
             yield self._connection
 
     @contextmanager

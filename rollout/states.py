@@ -34,7 +34,7 @@ class State(StrEnum):
 TERMINAL = frozenset({State.SUCCEEDED, State.ABORTED, State.ROLLED_BACK, State.HALTED})
 
 # promote: the usual way. rollback: a person goes back to a former champion, without analysis. adopt: the version is
-# live already, but not champion (a rollout that halted, a route moved by hand): watch it, then make it champion.
+# live already, but not champion (a rollout that halted, a route moved manually): watch it, then make it champion.
 Kind = Literal["promote", "rollback", "adopt"]
 
 

@@ -1,14 +1,16 @@
 """The runtime contract. Each file here is one runtime; its file name is its name in params.
 
-A runtime module has `load(folder, threads) -> Runtime`. `folder` is a variant's folder (or, for `torch`, a model's).
-One that can serve also has `engine(folder, threads, max_batch) -> Engine`. One that does not
-run on every machine has `available() -> str | None`: why it cannot here. One that is installed in another Python
-environment than this project's names it: `ENVIRONMENT`.
+A runtime module has
+- `load(folder, threads) -> Runtime`; `folder` is a variant's folder (or, for `torch`, a model's)
+- `TRAITS = Traits(...)`: what the rest of the project has to know about it without loading a model
+- `engine(folder, threads, max_batch) -> Engine`, if it can serve
+- `available() -> str | None`, if it does not run on every machine: why it cannot run on this one
+The folders hold parts of runtimes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import plugins
+from core.errors import ConfigError
 from host import interpreter
 
 TokenIds: TypeAlias = Sequence[int]
@@ -113,14 +116,47 @@ class Engine(Protocol):
         ...
 
 
+def _no_labels(folder: Path, folder_in_image: str) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a runtime says about itself; the defaults fit one that runs anywhere, in this project's environment."""
+
+    needs_gpu: bool = False
+    environment: interpreter.Environment | None = None  # where it is installed; None: this project's own
+    max_sequences: int | None = None  # that `Runtime.generate` takes at once; None: any number
+    requirements: tuple[str, ...] | None = None  # distributions that a version needs; None: those of its manifest
+    out_of_memory: tuple[str, ...] = ("out of memory",)  # in its errors, in lower case
+    # Annotations of the image of the version in a folder, which the image holds at `folder_in_image`.
+    image_labels: Callable[[Path, str], Mapping[str, str]] = _no_labels
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error that the runtime raised says that memory ran out: a smaller batch may work."""
+        return isinstance(error, MemoryError) or any(text in str(error).lower() for text in self.out_of_memory)
+
+
+def traits(name: str) -> Traits:
+    """What runtime `name` says about itself. An unknown name raises ConfigError, as in every function below."""
+    found: Traits = getattr(plugins.load("runtimes", name), "TRAITS", Traits())
+    return found
+
+
 def why_not_here(name: str) -> str | None:
-    """Why runtime `name` cannot run on this machine; None if it can. An unknown name raises ConfigError."""
+    """Why runtime `name` cannot run on this machine; None if it can."""
     available: Callable[[], str | None] | None = getattr(plugins.load("runtimes", name), "available", None)
     return available() if available else None
 
 
-def go_where_it_runs(name: str) -> None:
-    """Go on with this command where runtime `name` is installed (host/interpreter.py); most are installed here."""
-    environment: Path | None = getattr(plugins.load("runtimes", name), "ENVIRONMENT", None)
-    if environment:
-        interpreter.go_on_in(environment)
+def check_batch(name: str, batch: int, key: str) -> None:
+    """Raise ConfigError when params' `key` asks runtime `name` for more sequences at once than it takes."""
+    most = traits(name).max_sequences
+    if most is not None and batch > most:
+        raise ConfigError(f"{key} is {batch}, but runtime '{name}' takes at most {most} sequences at once: lower it")
+
+
+def switch_interpreter_for(name: str) -> None:
+    """Continue this command where runtime `name` is installed (host/interpreter.py); most are installed here."""
+    if environment := traits(name).environment:
+        interpreter.switch_interpreter(environment)

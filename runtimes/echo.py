@@ -21,9 +21,10 @@ from core import files
 from core.errors import ConfigError, RuntimeFault
 from models import manifest, tokenizer
 from models.params import Recipe
-from runtimes import Engine, Event, Generation, Logits, Runtime, Sampling, TokenIds
+from runtimes import Engine, Event, Generation, Logits, Runtime, Sampling, TokenIds, Traits
 
 FILE = "echo.json"
+TRAITS = Traits()
 VARIABLE = "ASSAY_ECHO"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 

@@ -19,10 +19,11 @@ from core import files, plugins
 from core.errors import ConfigError
 from models import manifest, tokenizer
 from models.params import Recipe
-from runtimes import Engine, Event, Runtime, Sampling, TokenIds
+from runtimes import Engine, Event, Runtime, Sampling, TokenIds, Traits
 from runtimes.echo import Behaviour
 
 FILE = "faults.json"
+TRAITS = Traits()
 
 
 class Faults(BaseModel):

@@ -12,10 +12,17 @@ from typing import Any
 import numpy as np
 
 from core.errors import RuntimeFault
-from runtimes import Engine, Generation, Logits, TokenIds, _ort_engine, _ort_settings
+from runtimes import Engine, Generation, Logits, TokenIds, Traits
+from runtimes.onnxruntime_genai import genai_config
+from runtimes.onnxruntime_genai.continuous_batching import ContinuousBatching
+from runtimes.onnxruntime_genai.genai_engine import GenaiEngine
 
 SEED = 0  # decoding is greedy; left unset, the engine draws one from the system: 12 ms of each first token here
-REQUIREMENTS = ("onnxruntime", "onnxruntime-genai")  # what a registered version needs to run
+TRAITS = Traits(
+    max_sequences=32,  # onnxruntime-genai refuses a larger batch
+    requirements=("onnxruntime", "onnxruntime-genai"),
+    out_of_memory=("out of memory", "failed to allocate", "bad_alloc", "bad allocation"),
+)
 
 
 def load(folder: Path, threads: int) -> OrtRuntime:
@@ -24,23 +31,27 @@ def load(folder: Path, threads: int) -> OrtRuntime:
 
 
 def engine(folder: Path, threads: int, max_batch: int) -> Engine:
-    """The same model for serving: see _ort_engine.py."""
-    return _ort_engine.load(folder, threads, max_batch)
+    """The same model for serving: our own batching where the graph has shared KV buffers on a CPU, else genai's."""
+    settings = genai_config.read(folder)
+    on_cpu = not settings["model"]["decoder"]["session_options"].get("provider_options")
+    if on_cpu and settings["search"].get("past_present_share_buffer"):
+        return ContinuousBatching(folder, threads, max_batch)
+    return GenaiEngine(folder, threads, max_batch)
 
 
 class OrtRuntime:
     """Greedy generation and teacher forcing through the same engine, graph and settings that serve."""
 
-    name = _ort_settings.NAME
-    version = _ort_settings.VERSION
+    name = genai_config.NAME
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._genai = _ort_settings.import_genai()
-        settings = _ort_settings.read(folder)
-        self._eos = _ort_settings.ends(settings)
+        self.version = genai_config.version()
+        self._genai = genai_config.import_genai()
+        settings = genai_config.read(folder)
+        self._eos = genai_config.ends(settings)
         self._pad = int(settings["model"]["pad_token_id"])
         self._context = int(settings["model"]["context_length"])
-        self._model: Any = self._genai.Model(_ort_settings.configure(self._genai, folder, threads))
+        self._model: Any = self._genai.Model(genai_config.configure(self._genai, folder, threads))
 
     def generate(
         self,
@@ -50,7 +61,7 @@ class OrtRuntime:
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """Greedy continuation of `prompts` as one batch; see the contract in models/runtimes."""
+        """Greedy continuation of `prompts` as one batch; see the contract in runtimes/__init__.py."""
         longest = max(map(len, prompts))
         total = longest + max_tokens
         if total > self._context:

@@ -2,11 +2,15 @@
 
 The engine runs in this process, so that ending the process frees the card. Source: vLLM 0.26, `LLMEngine`; it pins
 torch 2.11, so it lives in an environment of its own (`make setup-gpu`) and is not in this project's lock.
+
+Top to bottom: what measures (`VllmRuntime`), what serves (`VllmEngine`), and how both start and stop vLLM.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shlex
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from itertools import count
@@ -16,13 +20,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import RuntimeFault
+from core.errors import ResourceError, RuntimeFault
 from host import gpu, interpreter
-from models import manifest
-from runtimes import Engine, Generation, Logits, TokenIds, _vllm_engine, _vllm_start
+from models import manifest, vllm_settings
+from runtimes import Engine, Event, Generation, Logits, Sampling, TokenIds, Traits
 
-REQUIREMENTS = ("vllm",)  # what a registered version needs to run
-ENVIRONMENT = interpreter.GPU
+# Ours unless the user says otherwise: one process; no sampler that is compiled at the first request; no hub.
+VARIABLES = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "HF_HUB_OFFLINE": "1",
+}
+_started = count()
+
+
+def _image_labels(folder: Path, folder_in_image: str) -> dict[str, str]:
+    """The very engine that was measured, as a command, for a house that serves without this project's server."""
+    variant = manifest.read(folder).variant
+    arguments = vllm_settings.serve_arguments(vllm_settings.of(folder), folder_in_image, variant)
+    return {"assay/vllm-serve": shlex.join(["vllm", "serve", *arguments])}
+
+
+TRAITS = Traits(
+    needs_gpu=True,
+    environment=interpreter.GPU,
+    requirements=("vllm",),
+    out_of_memory=("out of memory", "free memory on device", "no available memory", "kv cache is needed"),
+    image_labels=_image_labels,
+)
 
 
 def available() -> str | None:
@@ -39,8 +66,8 @@ def load(folder: Path, threads: int) -> VllmRuntime:
 
 
 def engine(folder: Path, threads: int, max_batch: int) -> Engine:
-    """The same engine for serving: see _vllm_engine.py."""
-    return _vllm_engine.VllmEngine(folder, threads, max_batch)
+    """The same engine for serving."""
+    return VllmEngine(folder, threads, max_batch)
 
 
 class VllmRuntime:
@@ -52,7 +79,7 @@ class VllmRuntime:
         self.version = metadata.version("vllm")
         self._ends = list(manifest.read(folder).architecture.eos_token_ids)
         # Raw logits of the whole vocabulary, so that divergence is a sum over all of it and not over a top k.
-        self._engine: Any = _vllm_start.start(folder, threads, max_logprobs=-1, logprobs_mode="raw_logits")
+        self._engine: Any = _start(folder, threads, max_logprobs=-1, logprobs_mode="raw_logits")
         self._context = int(self._engine.model_config.max_model_len)
         self._names = count()
 
@@ -64,7 +91,7 @@ class VllmRuntime:
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """Greedy continuation of `prompts`, batched continuously; see the contract in models/runtimes.
+        """Greedy continuation of `prompts`, batched continuously; see the contract in runtimes/__init__.py.
 
         `on_step(i)` is called when every running request has its i-th token: prompts may be read over many steps.
         """
@@ -75,21 +102,21 @@ class VllmRuntime:
         options = {"max_tokens": max_tokens, "ignore_eos": ignore_eos, "stop_token_ids": ends, "output_kind": kind}
         names = [self._submit(prompt, max_tokens, options) for prompt in prompts]
         tokens: dict[str, list[int]] = {name: [] for name in names}
-        running, told = set(names), 0
+        running, reported = set(names), 0
         while self._engine.has_unfinished_requests():
-            for output in self._step():
+            for output in _step(self._engine):
                 tokens[output.request_id].extend(output.outputs[0].token_ids)
                 if output.finished:
                     running.discard(output.request_id)
             if on_step:
                 lengths = [len(tokens[name]) for name in running] or [max(map(len, tokens.values()))]
-                for step in range(told, min(lengths)):
+                for step in range(reported, min(lengths)):
                     on_step(step)
-                told = max(told, min(lengths))
-        return [self._answer(tokens[name], ends) for name in names]
+                reported = max(reported, min(lengths))
+        return [_completion(tokens[name], ends) for name in names]
 
     def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
-        """Teacher forcing, one sequence at a time: vLLM hands the whole vocabulary over as Python lists.
+        """Teacher forcing, one sequence at a time: vLLM gives the whole vocabulary as Python lists.
 
         Exact, but slow for a large vocabulary: 200 tokens of 152 000 words are 30 million numbers.
         """
@@ -107,7 +134,7 @@ class VllmRuntime:
             self._submit(sequence, 1, options)
             outputs: list[Any] = []
             while self._engine.has_unfinished_requests():
-                outputs += self._step()
+                outputs += _step(self._engine)
             [output] = outputs
             # Entry i of the prompt's holds what was predicted for token i, from the tokens before it.
             parts = [_dense(output.prompt_logprobs)[1:], _dense(output.outputs[0].logprobs)]
@@ -117,33 +144,156 @@ class VllmRuntime:
     def close(self) -> None:
         """Free the model and the card's memory."""
         if self._engine is not None:
-            _vllm_start.shut_down(self._engine)
+            _shut_down(self._engine)
             self._engine = None
 
     def _submit(self, tokens: TokenIds, max_tokens: int, options: dict[str, Any]) -> str:
-        from vllm import SamplingParams
-        from vllm.inputs import tokens_input
-
         if len(tokens) + max_tokens > self._context:
             raise RuntimeFault(
                 f"prompt of {len(tokens)} tokens and max_tokens {max_tokens} exceed the engine's context of "
                 f"{self._context}: lower generation.max_tokens or raise engine.max_model_len in the recipe's options"
             )
         name = str(next(self._names))
-        sampling = SamplingParams(temperature=0.0, detokenize=False, **options)
-        self._engine.add_request(name, tokens_input(list(map(int, tokens))), sampling)
+        _add(self._engine, name, tokens, temperature=0.0, **options)
         return name
 
-    def _step(self) -> list[Any]:
-        try:
-            return list(self._engine.step())
-        except RuntimeError as error:  # torch's, of the kernels and of its allocator
-            raise RuntimeFault(f"vLLM failed in a step: {error}") from error
 
-    def _answer(self, tokens: list[int], ends: list[int]) -> Generation:
-        """The token that ended it is the last one; nothing follows it."""
-        finished = bool(tokens) and tokens[-1] in ends
-        return Generation(tuple(tokens[:-1] if finished else tokens), finished)
+class VllmEngine:
+    """vLLM's own scheduler and paged KV cache. A version's manifest may allow fewer requests than `max_batch`."""
+
+    name = "vllm"
+    samples = True
+
+    def __init__(self, folder: Path, threads: int, max_batch: int) -> None:
+        self.version = metadata.version("vllm")
+        self._ends = frozenset(manifest.read(folder).architecture.eos_token_ids)
+        self._engine: Any = _start(folder, threads)
+        self.max_batch = min(max_batch, int(self._engine.vllm_config.scheduler_config.max_num_seqs))
+        self.context_tokens = int(self._engine.model_config.max_model_len)
+        self._handles = count()
+        self._running: dict[int, frozenset[int]] = {}  # handle → the tokens that end it
+
+    def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
+        """See the contract."""
+        from vllm.sampling_params import RequestOutputKind
+
+        if len(prompt) + max_tokens > self.context_tokens:
+            raise RuntimeFault(f"{len(prompt)} + {max_tokens} tokens exceed the context of {self.context_tokens}")
+        ends: frozenset[int] = frozenset() if sampling.ignore_eos else self._ends
+        handle = next(self._handles)
+        _add(
+            self._engine,
+            str(handle),
+            prompt,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            max_tokens=max_tokens,
+            ignore_eos=sampling.ignore_eos,
+            stop_token_ids=sorted(ends),
+            output_kind=RequestOutputKind.DELTA,
+        )
+        self._running[handle] = ends
+        return handle
+
+    def step(self) -> list[Event]:
+        """See the contract."""
+        if not self._running:
+            return []
+        return [event for output in _step(self._engine) for event in self._events(output)]
+
+    def cancel(self, handle: int) -> None:
+        """See the contract."""
+        if self._running.pop(handle, None) is not None:
+            self._engine.abort_request([str(handle)])
+
+    def close(self) -> None:
+        """See the contract."""
+        if self._engine is not None:
+            for handle in list(self._running):
+                self.cancel(handle)
+            _shut_down(self._engine)
+            self._engine = None
+
+    def _events(self, output: Any) -> list[Event]:
+        """An event for each token of one request's output; none once it was cancelled."""
+        handle = int(output.request_id)
+        if handle not in self._running:
+            return []
+        part = output.outputs[0]
+        tokens = list(part.token_ids)
+        if not output.finished:
+            return [Event(handle, token) for token in tokens]
+        ends = self._running.pop(handle)
+        if part.finish_reason not in ("stop", "length"):
+            return [Event(handle, None, "error", f"vLLM ended it: {part.finish_reason}")]
+        before = [Event(handle, token) for token in tokens[:-1]]
+        if tokens and tokens[-1] in ends:  # even where it came as the last token allowed
+            return [*before, Event(handle, None, "stop")]
+        return [*before, Event(handle, tokens[-1] if tokens else None, part.finish_reason)]
+
+
+def _start(folder: Path, threads: int, **changed: Any) -> Any:
+    """vLLM's LLMEngine for the version in `folder`; `changed` are EngineArgs that differ from its manifest.
+
+    The first one runs in this process, a later one in a process of its own: what vLLM keeps for CUDA graphs is the
+    process's, and capturing for a second engine met an illegal memory access (vLLM 0.26, H200).
+    Raises ResourceError saying what to lower when the card is too small.
+    """
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
+    import torch
+    from vllm import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    settings = vllm_settings.of(folder)
+    arguments = EngineArgs(**vllm_settings.engine_arguments(settings, folder) | changed)
+    try:
+        return LLMEngine.from_engine_args(arguments, enable_multiprocessing=next(_started) > 0)
+    except (RuntimeError, ValueError) as error:  # torch's and vLLM's own; neither has a common base
+        if not TRAITS.is_out_of_memory(error):
+            raise
+        raise ResourceError(
+            f"out of GPU memory while loading {folder}: in the recipe's options lower engine.max_model_len or "
+            "engine.max_num_seqs, and give it as much of the card as is free (engine.kv_cache_mib, "
+            f"engine.gpu_memory_utilization), or free the card ({error})"
+        ) from error
+
+
+def _add(engine: Any, name: str, tokens: TokenIds, **sampling: Any) -> None:
+    """Queue a request; `sampling` are vLLM's SamplingParams. Token ids go in and come out, never text."""
+    from vllm import SamplingParams
+    from vllm.inputs import tokens_input
+
+    engine.add_request(name, tokens_input(list(map(int, tokens))), SamplingParams(detokenize=False, **sampling))
+
+
+def _step(engine: Any) -> list[Any]:
+    """One step of vLLM's engine: the RequestOutputs that it gave."""
+    try:
+        return list(engine.step())
+    except RuntimeError as error:  # torch's, of the kernels and of its allocator
+        raise RuntimeFault(f"vLLM failed in a step: {error}") from error
+
+
+def _shut_down(engine: Any) -> None:
+    """Stop vLLM's engine and give the card's memory back."""
+    import gc
+
+    import torch
+
+    engine.engine_core.shutdown()
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def _completion(tokens: list[int], ends: list[int]) -> Generation:
+    """The token that ended it is the last one; nothing follows it."""
+    finished = bool(tokens) and tokens[-1] in ends
+    return Generation(tuple(tokens[:-1] if finished else tokens), finished)
 
 
 def _dense(flat: Any) -> NDArray[np.float32]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.records import Benchmark, Workload
-from core.records import Verdict
+from core.records import Verdict, combined
 from evaluation.records import Evaluation
-from selection.gates import SIZE_REFERENCE, Evidence, judge
+from selection.gates import Evidence, judge
 from selection.params import SelectParams
 from selection.records import Decision, GateResult
 
@@ -22,14 +22,14 @@ def decide(evidence: Sequence[Evidence], select: SelectParams) -> Decision:
     """Judge every variant, rank those that pass by the objective (ties by name) and say so in one sentence."""
     judged = judge(evidence, select)
     gates = [gate for own in judged.values() for gate in own]
-    passed = [item for item in evidence if all(gate.verdict == "pass" for gate in judged[item.variant])]
+    passed = [item for item in evidence if combined(gate.verdict for gate in judged[item.variant]) == "pass"]
     values = [(item.variant, objective_value(item.measured_benchmark, select.objective)) for item in passed]
     sign = -1 if select.objective == "throughput" else 1
     ranking = sorted(
         ((name, value) for name, value in values if value is not None), key=lambda pair: (sign * pair[1], pair[0])
     )
     chosen = next((item for item in passed if ranking and item.variant == ranking[0][0]), None)
-    reference = next((item for item in evidence if item.variant == SIZE_REFERENCE), None)
+    reference = next((item for item in evidence if item.variant == select.compare_with), None)
     return Decision(
         variant=chosen.variant if chosen else None,
         manifest_sha256=chosen.manifest_sha256 if chosen else None,
@@ -71,7 +71,7 @@ def stopped_by(gates: Sequence[GateResult]) -> str:
 
 
 def _serve(chosen: Evidence, reference: Evidence | None, objective: str) -> str:
-    """One sentence for a person: what to serve, what it gains over fp32, what it costs in accuracy."""
+    """One sentence for a person: what to serve, what it gains over `compare_with`, what it costs in accuracy."""
     benchmark = chosen.measured_benchmark
     assert benchmark is not None  # it passed the benchmark gate
     baseline = reference.measured_benchmark if reference and reference is not chosen else None
@@ -87,9 +87,10 @@ def _throughput(benchmark: Benchmark, baseline: Benchmark | None) -> str:
     if baseline is None or against is None:
         return f"{value:,.0f} tok/s at batch {largest.batch}, {benchmark.artifact_mib:,.1f} MiB"
     theirs = against.output_tok_s.median
+    size = benchmark.artifact_mib / baseline.artifact_mib
     return (
-        f"{value / theirs:.1f}x fp32's throughput at batch {largest.batch} ({value:,.0f} against {theirs:,.0f} tok/s)"
-        f" at {benchmark.artifact_mib / baseline.artifact_mib:.0%} of its size"
+        f"{value / theirs:.1f}x {baseline.variant}'s throughput at batch {largest.batch} "
+        f"({value:,.0f} against {theirs:,.0f} tok/s) at {size:.0%} of its size"
     )
 
 
@@ -97,15 +98,16 @@ def _latency(benchmark: Benchmark, baseline: Benchmark | None) -> str:
     single, against = benchmark.workload(1), baseline.workload(1) if baseline else None
     assert single is not None  # it passed the benchmark gate
     value = single.itl_ms.p50
-    if against is None:
+    if baseline is None or against is None:
         return f"{value:.2f} ms between tokens at batch 1"
     theirs = against.itl_ms.p50
-    return f"{value:.2f} ms between tokens at batch 1, {value / theirs:.0%} of fp32's {theirs:.2f} ms"
+    return f"{value:.2f} ms between tokens at batch 1, {value / theirs:.0%} of {baseline.variant}'s {theirs:.2f} ms"
 
 
 def _size(benchmark: Benchmark, baseline: Benchmark | None) -> str:
     value = benchmark.artifact_mib
-    return f"{value:,.1f} MiB" + (f", {value / baseline.artifact_mib:.0%} of fp32's size" if baseline else "")
+    share = f", {value / baseline.artifact_mib:.0%} of {baseline.variant}'s size" if baseline else ""
+    return f"{value:,.1f} MiB{share}"
 
 
 def _accuracy(evaluation: Evaluation | None) -> str:

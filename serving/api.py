@@ -1,4 +1,4 @@
-"""The routes. Each reads the body, checks it, and hands the answer to stream.py."""
+"""The routes. Each reads the body, checks it, and lets stream.py write the completion."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from serving import stream, wire
-from serving.answer import Answer, begin
-from serving.errors import ApiError, json_response
+from serving.completion import Completion, begin
 from serving.service import Service
-from serving.text import Piece
+from serving.wire import ApiError, Piece, json_response
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 GENERATION = ("/v1/chat/completions", "/v1/completions", "/predict")
 
 
 def wants_fresh(request: Request) -> bool:
-    """Whether the client refuses an answer from the cache (RFC 9111, section 5.2.1.4)."""
+    """Whether the client refuses a completion from the cache (RFC 9111, section 5.2.1.4)."""
     return "no-cache" in request.headers.get("cache-control", "").lower()
 
 
@@ -30,41 +29,39 @@ def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRout
 
     async def chat(request: Request) -> Response:
         """OpenAI's chat completions."""
-        wish = wire.parse(wire.ChatWish, await body_of(request, service))
-        prompt = chat_prompt(service, [message.model_dump() for message in wish.messages])
-        answer = begin(service, wish, prompt, wish.max_completion_tokens or wish.max_tokens, split=True)
-        answer.fresh = wants_fresh(request)
-        return await _openai(request, service, wish, answer, chat=True)
+        body = wire.parse(wire.ChatCompletionRequest, await body_of(request, service))
+        prompt = chat_prompt(service, [message.model_dump() for message in body.messages])
+        max_tokens = body.max_completion_tokens or body.max_tokens
+        completion = begin(service, body, prompt, max_tokens, split=True, fresh=wants_fresh(request))
+        return await _openai(request, service, body, completion, chat=True)
 
     async def completions(request: Request) -> Response:
-        """OpenAI's text completions: the prompt as it is, the answer unsplit."""
-        wish = wire.parse(wire.TextWish, await body_of(request, service))
-        prompt = service.words.encode(wish.prompt) if isinstance(wish.prompt, str) else wish.prompt
-        service.words.check(prompt)
-        answer = begin(service, wish, prompt, wish.max_tokens, split=False)
-        answer.fresh = wants_fresh(request)
-        return await _openai(request, service, wish, answer, chat=False)
+        """OpenAI's text completions: the prompt as it is, the completion unsplit."""
+        body = wire.parse(wire.CompletionRequest, await body_of(request, service))
+        prompt = service.tokenizer.encode(body.prompt) if isinstance(body.prompt, str) else body.prompt
+        service.tokenizer.check(prompt)
+        completion = begin(service, body, prompt, body.max_tokens, split=False, fresh=wants_fresh(request))
+        return await _openai(request, service, body, completion, chat=False)
 
     async def predict(request: Request) -> Response:
         """The guide's endpoint: {"text", "max_tokens"} to {"result", ...}."""
-        wish = wire.parse(wire.PredictWish, await body_of(request, service))
-        prompt = chat_prompt(service, [{"role": "user", "content": wish.text}])
-        answer = begin(service, wish.model_copy(update={"stream": False}), prompt, wish.max_tokens, split=True)
-        answer.fresh = wants_fresh(request)
-        request.scope["assay"]["answer"] = answer
+        body = wire.parse(wire.PredictRequest, await body_of(request, service)).model_copy(update={"stream": False})
+        prompt = chat_prompt(service, [{"role": "user", "content": body.text}])
+        completion = begin(service, body, prompt, body.max_tokens, split=True, fresh=wants_fresh(request))
+        request.scope["assay"]["completion"] = completion
 
         def write(piece: Piece) -> dict[str, Any]:
             return {
                 "result": piece.content,
                 "reasoning": piece.reasoning,
-                "finish_reason": answer.finish,
+                "finish_reason": completion.finish,
                 "input_length": len(prompt),
-                "output_length": answer.completion_tokens,
+                "output_length": completion.completion_tokens,
                 "manifest_sha256": service.digest,
-                "cached": answer.cached,
+                "cached": completion.cached,
             }
 
-        return await stream.whole(request, answer, write)
+        return await stream.whole(request, completion, write)
 
     for path, endpoint in zip(GENERATION, (chat, completions, predict), strict=True):
         routes.add_api_route(path, limited(endpoint), methods=["POST"], response_model=None)
@@ -73,16 +70,19 @@ def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRout
     return routes
 
 
-async def _openai(request: Request, service: Service, wish: wire.Wish, answer: Answer, chat: bool) -> Response:
-    request.scope["assay"]["answer"] = answer
-    shape = wire.Shape(chat, wish.model or service.settings.model_name, service.digest)
-    if wish.stream:
-        return await stream.events(request, answer, shape, wish.wants_usage)
+async def _openai(
+    request: Request, service: Service, body: wire.GenerationRequest, completion: Completion, chat: bool
+) -> Response:
+    request.scope["assay"]["completion"] = completion
+    shape = wire.Shape(chat, body.model or service.settings.model_name, service.digest)
+    if body.stream:
+        return await stream.events(request, completion, shape, body.wants_usage)
 
     def write(piece: Piece) -> dict[str, Any]:
-        return shape.whole(piece, answer.finish, wire.usage(len(answer.prompt), answer.completion_tokens))
+        usage = wire.usage(completion.prompt_tokens, completion.completion_tokens)
+        return shape.whole(piece, completion.finish, usage)
 
-    return await stream.whole(request, answer, write)
+    return await stream.whole(request, completion, write)
 
 
 async def body_of(request: Request, service: Service) -> bytes:
@@ -103,7 +103,7 @@ def chat_prompt(service: Service, messages: list[dict[str, Any]]) -> list[int]:
     from jinja2 import TemplateError
 
     try:
-        return service.words.chat(messages)
+        return service.tokenizer.chat(messages)
     except TemplateError as error:
         raise ApiError(
             400, f"the chat template refuses these messages: {error}", "bad_messages", "messages"

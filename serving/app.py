@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import api, auth, gpu
-from serving.answer import Answer, ClientGone
-from serving.errors import ApiError
+from serving import api, auth
+from serving.completion import ClientGone, Completion
 from serving.logs import REQUESTS, SERVER
+from serving.metrics import gpu_memory_used_bytes
 from serving.service import Service
+from serving.wire import ApiError
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # what may stand in a log and a header as it came
 CLOSE = [(b"connection", b"close")]  # while stopping: a client's next request should find another slot
@@ -48,7 +49,7 @@ def create(service: Service) -> ASGIApp:
 
     application.include_router(api.router(service, limited))
     application.add_exception_handler(RateLimitExceeded, _too_many)
-    application.add_exception_handler(ApiError, _told)
+    application.add_exception_handler(ApiError, _api_error)
     application.add_exception_handler(HTTPException, _http)
     application.add_exception_handler(Exception, _bug)
     return Layer(application, service)
@@ -131,21 +132,21 @@ def _request_id(scope: Scope) -> str:
 def _log(service: Service, scope: Scope, seconds: float) -> None:
     noted = scope["assay"]
     status = noted.get("status", 499)
-    answer: Answer | None = noted.get("answer")
+    completion: Completion | None = noted.get("completion")
     service.metrics.request(status, scope["path"])
     key = auth.key_of(Request(scope).headers)
     fields = {
         "request_id": noted["request_id"],
-        "input_length": len(answer.prompt) if answer else None,
-        "output_length": answer.completion_tokens if answer else None,
+        "input_length": completion.prompt_tokens if completion else None,
+        "output_length": completion.completion_tokens if completion else None,
         "inference_time": round(seconds, 6),
-        "gpu_memory_used": gpu.memory_used_bytes(),
+        "gpu_memory_used": gpu_memory_used_bytes(),
         "digest": service.digest,
         "slot": service.settings.slot,
         "status": status,
         "endpoint": scope["path"],
-        "finish_reason": answer.finish if answer else None,
-        "cached": answer.cached if answer else None,
+        "finish_reason": completion.finish if completion else None,
+        "cached": completion.cached if completion else None,
         "key_id": auth.key_id(key) if key else None,
     }
     REQUESTS.info("request", extra={"fields": fields})
@@ -161,7 +162,7 @@ def _by_address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.response()
 

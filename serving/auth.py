@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core import files
 from core.errors import ConfigError
-from serving.errors import ApiError
+from serving.wire import ApiError
 
 
 def key_of(headers: Mapping[str, str]) -> str | None:

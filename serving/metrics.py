@@ -17,12 +17,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-from serving import gpu
 
 TTFT_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30)
 ITL_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2)
@@ -85,7 +86,7 @@ class Metrics:
     def text(self, waiting: Callable[[], int]) -> bytes:
         """The exposition format, with gauges read now."""
         self.queue.set(waiting())
-        for index, reading in enumerate(gpu.read()):
+        for index, reading in enumerate(gpu_readings()):
             for gauge, value in (
                 (self._gpu_use, reading.utilisation),
                 (self._gpu_memory, reading.memory_used_bytes),
@@ -93,3 +94,54 @@ class Metrics:
                 if value is not None:
                     gauge.labels(**self._own, gpu=str(index)).set(value)
         return generate_latest(self._registry)
+
+
+@dataclass(frozen=True)
+class GpuReading:
+    """One GPU. `utilisation` is the share of the last sample period in which a kernel ran, in [0, 1].
+
+    None is what NVML does not tell: it has no utilisation of a MIG slice, and nothing of a GPU that is lost.
+    """
+
+    utilisation: float | None
+    memory_used_bytes: int | None
+
+
+def gpu_readings() -> list[GpuReading]:
+    """Every GPU of this machine, none without an NVIDIA driver; up to a second old, as NVML is slow to answer."""
+    return _read_gpus(int(time.monotonic())) if _nvml_started() else []
+
+
+def gpu_memory_used_bytes() -> int | None:
+    """Memory in use over all GPUs; None where there is none that tells."""
+    known = [found for reading in gpu_readings() if (found := reading.memory_used_bytes) is not None]
+    return sum(known) if known else None
+
+
+@lru_cache(maxsize=1)
+def _read_gpus(second: int) -> list[GpuReading]:
+    import pynvml
+
+    def ask(index: int, figure: Callable[[Any], float]) -> float | None:
+        try:
+            return figure(pynvml.nvmlDeviceGetHandleByIndex(index))
+        except pynvml.NVMLError:
+            return None
+
+    found = []
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        use = ask(index, lambda device: pynvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
+        used = ask(index, lambda device: pynvml.nvmlDeviceGetMemoryInfo(device).used)
+        found.append(GpuReading(use, None if used is None else int(used)))
+    return found
+
+
+@cache
+def _nvml_started() -> bool:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    return True

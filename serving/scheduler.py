@@ -1,7 +1,7 @@
 """One thread that owns the engine. Requests wait in a bounded queue, join the batch and leave it between two steps.
 
-The event loop and the engine's thread meet twice a step: the thread takes what arrived, and hands all the step's
-events over in one call, so that the loop is woken once a step and not once a token.
+The event loop and the engine's thread meet twice a step: the thread takes what arrived, and reports all the step's
+events in one call, so that the loop is woken once a step and not once a token.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class QueueFull(Exception):  # noqa: N818 - an answer to a client, not a fault
 
 
 @dataclass(eq=False)
-class Ticket:
+class Request:
     """One request on its way through the engine. Fields are written by the event loop only, except `handle`."""
 
     prompt: Sequence[int]
     max_tokens: int
     sampling: Sampling
-    streams: bool  # wake the reader at every token, not only at the end
+    by_token: bool  # wake the reader at every token, not only at the end
     tokens: list[int] = field(default_factory=list)
     finish: Finish | None = None
     error: str | None = None
-    arrived_s: float = field(default_factory=time.perf_counter)
+    arrived_s: float = 0.0  # of the clock that `token_times_s` are read from
     token_times_s: list[float] = field(default_factory=list)
     handle: int | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,9 +74,9 @@ class Scheduler:
         self.failure: str | None = None
         self._max_queue, self._delay_s, self._on_step = max_queue, queue_delay_ms / 1e3, on_step
         self._changed = threading.Condition()
-        self._waiting: deque[Ticket] = deque()
-        self._running: dict[int, Ticket] = {}
-        self._cancelled: list[Ticket] = []
+        self._waiting: deque[Request] = deque()
+        self._running: dict[int, Request] = {}
+        self._cancelled: list[Request] = []
         self._stopping = False
         self._step_began_s: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -96,7 +96,7 @@ class Scheduler:
         return len(self._running)
 
     def trouble(self, step_limit_s: float) -> str | None:
-        """Why requests are in vain: the engine failed, or has been in one step for longer than the limit."""
+        """Why no request gets an answer: the engine failed, or has been in one step for longer than the limit."""
         began_s = self._step_began_s
         taken_s = time.monotonic() - began_s if began_s is not None else 0.0
         hangs = f"one step of the engine has taken {taken_s:.0f} s so far" if taken_s > step_limit_s else None
@@ -106,7 +106,7 @@ class Scheduler:
         """Take requests; call it in the event loop that will read."""
         self._loop = asyncio.get_running_loop()
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, request: Request) -> None:
         """Queue a request. Raises QueueFull, or RuntimeFault when the engine has failed."""
         with self._changed:
             if self.failure or self._stopping:
@@ -114,17 +114,18 @@ class Scheduler:
             free = self.engine.max_batch - len(self._running)
             if len(self._waiting) >= free + self._max_queue:
                 raise QueueFull
-            self._waiting.append(ticket)
+            request.arrived_s = time.perf_counter()
+            self._waiting.append(request)
             self._changed.notify()
 
-    def cancel(self, ticket: Ticket, why: Literal["cancelled", "timeout"] = "cancelled") -> None:
-        """Give a request's place back and wake its reader; it gets no further tokens. Fine after the end."""
-        if ticket.finish is not None:
+    def cancel(self, request: Request, why: Literal["cancelled", "timeout"] = "cancelled") -> None:
+        """Give a request's place back and wake its reader; it gets no further tokens. Fine before and after."""
+        if request.finish is not None:
             return
-        ticket.finish = why
-        ticket.woken.set()
+        request.finish = why
+        request.woken.set()
         with self._changed:
-            self._cancelled.append(ticket)
+            self._cancelled.append(request)
             self._changed.notify()
 
     def stop(self, wait_s: float = STOP_S) -> bool:
@@ -150,7 +151,7 @@ class Scheduler:
                 self._step_began_s = time.monotonic()
                 events = self.engine.step()
                 self._step_began_s = None
-                self._hand_over(events)
+                self._report(events)
         except Exception as error:  # whatever it was, every reader must learn of it
             self._fail(f"{type(error).__name__}: {error}")
         finally:
@@ -170,18 +171,19 @@ class Scheduler:
             if self._stopping:
                 return False
             cancelled, self._cancelled = self._cancelled, []
-            for ticket in cancelled:
-                if ticket.handle is None:
-                    self._waiting.remove(ticket)
-                elif self._running.pop(ticket.handle, None):
-                    self.engine.cancel(ticket.handle)
+            for request in cancelled:
+                if request in self._waiting:
+                    self._waiting.remove(request)
+                elif request.handle in self._running:
+                    del self._running[request.handle]
+                    self.engine.cancel(request.handle)
             while self._waiting and len(self._running) < self.engine.max_batch:
-                ticket = self._waiting[0]  # taken out only once it has a place: a failure must find it somewhere
-                ticket.handle = self.engine.submit(ticket.prompt, ticket.max_tokens, ticket.sampling)
-                self._running[ticket.handle] = self._waiting.popleft()
+                request = self._waiting[0]  # taken out only once it has a place: a failure must find it somewhere
+                request.handle = self.engine.submit(request.prompt, request.max_tokens, request.sampling)
+                self._running[request.handle] = self._waiting.popleft()
         return True
 
-    def _hand_over(self, events: list[Event]) -> None:
+    def _report(self, events: list[Event]) -> None:
         if self._on_step and self._running:
             self._on_step(len(self._running), len(self._waiting))
         now_s = time.perf_counter()
@@ -199,20 +201,20 @@ class Scheduler:
             left = [*self._running.values(), *self._waiting]
             self._running.clear()
             self._waiting.clear()
-        lost = [(ticket, Event(-1, None, "error", why)) for ticket in left]
+        lost = [(request, Event(-1, None, "error", why)) for request in left]
         if self._loop:
             self._loop.call_soon_threadsafe(_deliver, lost, time.perf_counter())
 
 
-def _deliver(found: list[tuple[Ticket, Event]], now_s: float) -> None:
+def _deliver(found: list[tuple[Request, Event]], now_s: float) -> None:
     """In the event loop: give tokens and ends to their readers."""
-    for ticket, event in found:
-        if ticket.finish is not None:
+    for request, event in found:
+        if request.finish is not None:
             continue  # cancelled while the step ran
         if event.token is not None:
-            ticket.tokens.append(event.token)
-            ticket.token_times_s.append(now_s)
+            request.tokens.append(event.token)
+            request.token_times_s.append(now_s)
         if event.finish:
-            ticket.finish, ticket.error = event.finish, event.error
-        if event.finish or ticket.streams or len(ticket.tokens) == 1:
-            ticket.woken.set()
+            request.finish, request.error = event.finish, event.error
+        if event.finish or request.by_token or len(request.tokens) == 1:
+            request.woken.set()

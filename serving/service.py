@@ -11,11 +11,11 @@ from models import manifest
 from runtimes import Engine
 from serving.auth import Keys
 from serving.cache import Cache
-from serving.errors import ApiError
 from serving.metrics import Metrics
 from serving.scheduler import Scheduler
 from serving.settings import Settings
-from serving.text import Words
+from serving.text import Tokenizer
+from serving.wire import ApiError
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Service:
     settings: Settings
     digest: str
     names: frozenset[str]  # what a client may put into `model`
-    words: Words
+    tokenizer: Tokenizer
     scheduler: Scheduler
     metrics: Metrics
     keys: Keys
@@ -89,7 +89,7 @@ def load(settings: Settings) -> Service:
         settings=settings,
         digest=digest,
         names=frozenset({settings.model_name, made.variant, digest, digest[:12]}),
-        words=Words(settings.folder),
+        tokenizer=Tokenizer(settings.folder),
         scheduler=Scheduler(make, settings.max_queue, settings.queue_delay_ms, count),
         metrics=metrics,
         keys=keys,

@@ -8,28 +8,16 @@ one single `</think>` token gets no split.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
 
 from models import tokenizer
-from serving.errors import ApiError
+from serving.wire import ApiError, Piece
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Text that new tokens added, already free of stop strings."""
-
-    content: str = ""
-    reasoning: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.content or self.reasoning)
-
-
-class Words:
+class Tokenizer:
     """The tokenizer of a version's folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,10 +51,10 @@ class Words:
 
 
 class Decoder:
-    """Turns one answer's tokens into pieces. `stopped` is set when a stop string came; nothing follows it."""
+    """Turns one completion's tokens into pieces. `stopped` is set when a stop string came; nothing follows it."""
 
-    def __init__(self, words: Words, thinking: bool, split: bool, stop: Sequence[str]) -> None:
-        self._words, self._split, self._stop = words, split, tuple(stop)
+    def __init__(self, tokenizer: Tokenizer, thinking: bool, split: bool, stop: Sequence[str]) -> None:
+        self._tokenizer, self._split, self._stop = tokenizer, split, tuple(stop)
         self._hold = max(map(len, stop), default=1) - 1  # characters that may begin a stop string
         self._thinking = thinking and split
         self._stream = DecodeStream(skip_special_tokens=True)
@@ -83,12 +71,12 @@ class Decoder:
             if self.stopped:
                 break
             self.taken += 1
-            if self._split and token == self._words.think_end and self._thinking:
+            if self._split and token == self._tokenizer.think_end and self._thinking:
                 reasoning.append(self._held)
                 self._start_over(thinking=False)
-            elif self._split and token == self._words.think and not self._begun:
+            elif self._split and token == self._tokenizer.think and not self._begun:
                 self._start_over(thinking=True)
-            elif text := self._stream.step(self._words.core, token):
+            elif text := self._stream.step(self._tokenizer.core, token):
                 (reasoning if self._thinking else content).append(self._cut(text))
         return self._piece(content, reasoning)
 

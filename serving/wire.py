@@ -1,4 +1,4 @@
-"""The JSON that clients send and get: OpenAI's chat and text completions, and the guide's /predict.
+"""The JSON that clients send and get: OpenAI's chat and text completions, the guide's /predict, and errors.
 
 Unknown fields are ignored, as OpenAI-compatible servers do; a known field that this server cannot honour is an error,
 never silently dropped.
@@ -8,23 +8,63 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from serving.errors import ApiError
-from serving.text import Piece
+from starlette.responses import Response
 
 Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=4)]
 LEAST = 1e-5  # of a temperature and of top_p; below it the answer is the greedy one
-Wanted = TypeVar("Wanted", bound="Wish")
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "service_unavailable",
+    504: "timeout_error",
+}
+Kind = TypeVar("Kind", bound="GenerationRequest")
+
+
+class ApiError(Exception):
+    """What a client gets instead of a completion. The message says what to change, `code` is for programs."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """{"error": {...}} as OpenAI's clients read it."""
+        kind = ERROR_TYPES.get(self.status, "server_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        """The whole HTTP response."""
+        return json_response(self.body(), self.status, self.headers)
+
+
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON by orjson."""
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
 class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class Wish(BaseModel):
+class GenerationRequest(BaseModel):
     """What every endpoint takes."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -86,7 +126,7 @@ class Message(BaseModel):
         return "" if value is None else value
 
 
-class ChatWish(Wish):
+class ChatCompletionRequest(GenerationRequest):
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     tools: None = None
@@ -100,7 +140,7 @@ class ChatWish(Wish):
         return value
 
 
-class TextWish(Wish):
+class CompletionRequest(GenerationRequest):
     prompt: str | list[int]
     echo: Literal[False] | None = None
     suffix: None = None
@@ -114,11 +154,11 @@ class TextWish(Wish):
         return value
 
 
-class PredictWish(Wish):
+class PredictRequest(GenerationRequest):
     text: str = Field(min_length=1)
 
 
-def parse(kind: type[Wanted], body: bytes) -> Wanted:
+def parse(kind: type[Kind], body: bytes) -> Kind:
     """The request in `body`; raises ApiError 400 that names the first wrong field."""
     try:
         return kind.model_validate_json(body)
@@ -126,6 +166,17 @@ def parse(kind: type[Wanted], body: bytes) -> Wanted:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
         raise ApiError(400, f"{where}: {first['msg']}", "invalid_value", where) from None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text that new tokens added, already free of stop strings."""
+
+    content: str = ""
+    reasoning: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.content or self.reasoning)
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
@@ -138,7 +189,7 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 
 
 class Shape:
-    """How one endpoint writes an answer, whole or as chunks of a stream."""
+    """How one endpoint writes a completion, whole or as chunks of a stream."""
 
     def __init__(self, chat: bool, model: str, digest: str) -> None:
         self.chat = chat

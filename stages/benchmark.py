@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
     name: str = parser.parse_args().recipe
     settings = params.load(Settings)
-    runtimes.go_where_it_runs(settings.recipe(name).runtime)
+    runtimes.switch_interpreter_for(settings.recipe(name).runtime)
     record = variant.measure(
         name,
         settings.recipe(name).runtime,

@@ -20,10 +20,11 @@ from core import cli, params, paths
 from core.errors import ResourceError
 from core.progress import say
 from data import items
-from evaluation import pairs, record, run, systems
+from drift import metrics
+from evaluation import pairs, run, systems
 from evaluation.pairs import Decode
 from evaluation.params import EvaluateParams, GenerationParams
-from evaluation.record import Plan
+from evaluation.run import EvaluationPlan
 from host.params import MachineParams
 from models import families, manifest, tokenizer
 from models.params import Recipes
@@ -45,13 +46,15 @@ def main() -> None:
     asked = parser.parse_args()
     name, against = asked.recipe, asked.against
     settings = params.load(Settings)
-    runtimes.go_where_it_runs(settings.recipe(name).runtime)
+    runtimes.check_batch(settings.recipe(name).runtime, settings.evaluate.batch, "evaluate.batch")
+    runtimes.switch_interpreter_for(settings.recipe(name).runtime)
     folder, threads = paths.VARIANTS / name, settings.machine.threads
     rows = items.load(paths.DATA, "evaluation")
-    plan = Plan(
+    plan = EvaluationPlan(
         name=name,
         margin_points=settings.evaluate.margin_of(settings.recipe(name)),
         evaluate=settings.evaluate,
+        metrics=metrics.choose(settings.evaluate.metrics),
         max_tokens=settings.generation.max_tokens,
         seed=settings.seed,
         budget=len(rows),
@@ -69,7 +72,7 @@ def main() -> None:
         found, done = run.compare(plan, reference, variant, rows, _decoder(paths.MODEL), width, paths.CACHE)
         variant.close()
     else:
-        found, done = record.not_measured(plan, reference, manifest.digest(folder), made.runtime, why), []
+        found, done = run.not_measured(plan, reference, manifest.digest(folder), made.runtime, why), []
     reference.close()
     pairs.save(output / f"{name}.parquet", done)
     found.save(output / f"{name}.json")

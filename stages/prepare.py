@@ -13,7 +13,6 @@ import time
 from core import cli, params, paths
 from core.progress import say
 from data import items, splits
-from data import tokenize as tokens
 from data.expectations import run, table
 from data.params import DataParams
 from evaluation.params import GenerationParams
@@ -44,7 +43,7 @@ def main() -> None:
     wanted = splits.sizes(settings.data)
     dealt = splits.deal(splits.draw(settings.data, options, settings.seed), wanted, settings.seed)
     words = tokenizer.load(folder)
-    prepared = {name: tokens.tokenize(part, words) for name, part in dealt.items()}
+    prepared = {name: items.tokenize(part, words) for name, part in dealt.items()}
     say(f"prepare: {', '.join(f'{name} {len(part):,}' for name, part in prepared.items())} items tokenized")
 
     checked = table.build(prepared, settings.generation.max_tokens)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 import quantizers
-from core import cli, files, params, paths, plugins
+from core import cli, files, params, paths
 from core.progress import say
 from host.params import MachineParams
 from models import manifest
@@ -29,8 +29,6 @@ def main() -> None:
     name = parser.parse_args().recipe
     settings = params.load(Settings)
     recipe = settings.recipe(name)
-    quantizer = plugins.load("quantizers", recipe.quantizer)
-    options = quantizers.options(name, recipe)
     context = Context(
         model_folder=paths.MODEL,
         export_folder=paths.EXPORT,
@@ -41,11 +39,7 @@ def main() -> None:
     )
     target = paths.VARIANTS / name
     with files.atomic_folder(target) as folder:
-        facts = quantizer.quantize(context, options, folder)
-        libraries = getattr(quantizer, "LIBRARIES", manifest.LIBRARIES)
-        manifest.write(
-            folder, variant=name, recipe=recipe, model_folder=paths.MODEL, facts=facts, libraries=libraries
-        )
+        quantizers.make(name, recipe, context, folder)
     size_mib = files.folder_bytes(target) / 2**20
     say(f"quantize: {name} is {size_mib:.1f} MiB, manifest {manifest.digest(target)[:12]}")
 

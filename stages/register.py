@@ -2,7 +2,7 @@
 
     python -m stages.register
 
-Logs one run for each variant; the same manifest always is the same version, whose tags then tell the latest evidence.
+Logs one run for each variant; the same manifest always is the same version, whose tags then name the latest evidence.
 Exits with code 3 when `select` found no variant that passes. Reads the decision and all it rests on; writes
 artifacts/registration.json.
 """
@@ -10,14 +10,12 @@ artifacts/registration.json.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from benchmarks.records import Benchmark
 from core import cli, params, paths
 from core.errors import DataError, IntegrityError, NoVariantPassed, RegistryError
 from core.progress import say
-from core.records import Record
 from evaluation.records import Evaluation
 from models import manifest
 from registry import provenance, runs, store
@@ -27,7 +25,6 @@ from selection.ranking import stopped_by
 from selection.records import Decision
 
 REPORT = (paths.REPORTS / "index.html", paths.REPORTS / "summary.md")
-R = TypeVar("R", bound=Record)
 
 
 def main() -> None:
@@ -47,7 +44,7 @@ def main() -> None:
         raise DataError(f"{', '.join(missing)} not found: run `python -m stages.report` first")
 
     client = store.connect()
-    run_id, tags = _tell(client, settings, decision)[decision.variant]
+    run_id, tags = _log_runs(client, settings, decision)[decision.variant]
     with store.faults():
         for path in REPORT:
             client.log_artifact(run_id, str(path), "report")
@@ -67,7 +64,7 @@ def main() -> None:
     say(f"register: {decision.variant} is {verb}, models:/{name}@{store.CANDIDATE} is version {version.number}")
 
 
-def _tell(client: Any, settings: Settings, decision: Decision) -> dict[str, tuple[str, dict[str, str]]]:
+def _log_runs(client: Any, settings: Settings, decision: Decision) -> dict[str, tuple[str, dict[str, str]]]:
     """Log every variant's run, and bring the tags of versions that exist up to date: variant → run id, tags.
 
     A version that passed once and fails now must not go on saying that it passed.
@@ -76,13 +73,13 @@ def _tell(client: Any, settings: Settings, decision: Decision) -> dict[str, tupl
     found = provenance.read()
     origin = {
         "git_commit": found.git_commit or "none",
-        "git_dirty": str(found.git_dirty).lower(),
+        "git_dirty": "unknown" if found.git_dirty is None else str(found.git_dirty).lower(),
         "dvc_lock_sha256": found.dvc_lock_sha256 or "none",
     }
-    told = {}
+    logged = {}
     for name in settings.recipes:
-        evaluation = _read(Evaluation, paths.EVALUATION / f"{name}.json")
-        benchmark = _read(Benchmark, paths.BENCHMARK / f"{name}.json")
+        evaluation = Evaluation.read_if_exists(paths.EVALUATION / f"{name}.json")
+        benchmark = Benchmark.read_if_exists(paths.BENCHMARK / f"{name}.json")
         gates = [gate for gate in decision.gates if gate.variant == name]
         own = {**origin, **runs.verdict_tags(gates), "variant": name, "runtime": settings.recipe(name).runtime}
         try:
@@ -91,23 +88,19 @@ def _tell(client: Any, settings: Settings, decision: Decision) -> dict[str, tupl
             digest = "none"
         run_tags = {**own, "manifest_sha256": digest}
         run_id = runs.log(client, experiment_id, settings, name, evaluation, benchmark, run_tags)
-        told[name] = (run_id, {**own, "evidence_run_id": run_id})
-        store.refresh(client, settings.model.name, digest, told[name][1])
-    return told
+        logged[name] = (run_id, {**own, "evidence_run_id": run_id})
+        store.refresh(client, settings.model.name, digest, logged[name][1])
+    return logged
 
 
 def _nothing_passed(settings: Settings, decision: Decision) -> str:
-    """Tell MLflow which variants were stopped, without registering any, and return the message that says so."""
+    """Log to MLflow which variants were stopped, without registering any; returns the message that says so."""
     message = f"nothing is registered, no variant passed every gate. {stopped_by(decision.gates)}"
     try:
-        _tell(store.connect(), settings, decision)
+        _log_runs(store.connect(), settings, decision)
     except RegistryError as error:
         return f"{message} (and the verdicts did not reach the registry: {error})"
     return message
-
-
-def _read(kind: type[R], path: Path) -> R | None:
-    return kind.read(path) if path.exists() else None
 
 
 if __name__ == "__main__":

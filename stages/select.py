@@ -14,42 +14,34 @@ from benchmarks.records import Benchmark
 from core import cli, params, paths
 from core.errors import IntegrityError
 from core.progress import say
-from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
 from models import manifest
-from models.params import Recipes
 from selection.gates import Evidence
-from selection.params import SelectParams
+from selection.params import SelectSettings
 from selection.ranking import decide
 
 
-class Settings(Recipes):
-    evaluate: EvaluateParams
-    select: SelectParams
-
-
 def main() -> None:
-    settings = params.load(Settings)
+    settings = params.load(SelectSettings)
     decision = decide([_evidence(settings, name) for name in settings.recipes], settings.select)
     decision.save(paths.DECISION)
     say(decision.sentence)
 
 
-def _evidence(settings: Settings, name: str) -> Evidence:
+def _evidence(settings: SelectSettings, name: str) -> Evidence:
     runtime, digest, problem = settings.recipe(name).runtime, None, None
     try:
         runtime = manifest.verify(paths.VARIANTS / name).runtime
         digest = manifest.digest(paths.VARIANTS / name)
     except IntegrityError as error:  # a gate's finding, not the end of the run: the other variants may be sound
         problem = str(error)
-    evaluation, benchmark = paths.EVALUATION / f"{name}.json", paths.BENCHMARK / f"{name}.json"
     return Evidence(
         variant=name,
         runtime=runtime,
         manifest_sha256=digest,
         problem=problem,
-        evaluation=Evaluation.read(evaluation) if evaluation.exists() else None,
-        benchmark=Benchmark.read(benchmark) if benchmark.exists() else None,
+        evaluation=Evaluation.read_if_exists(paths.EVALUATION / f"{name}.json"),
+        benchmark=Benchmark.read_if_exists(paths.BENCHMARK / f"{name}.json"),
     )
 
 

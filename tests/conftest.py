@@ -20,7 +20,7 @@ from tests.models import made
 @pytest.fixture(autouse=True)
 def stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command called in a test's process must not replace it, also where there is a `.venv-gpu`."""
-    monkeypatch.setattr(interpreter, "go_on_in", lambda environment: None)
+    monkeypatch.setattr(interpreter, "switch_interpreter", lambda environment: None)
 
 
 @pytest.fixture(autouse=True)

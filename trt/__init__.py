@@ -1,1 +1,1 @@
-"""TensorRT engines, ahead of time, one step a file: graph, half; library, profiles, memory, build, inspect, make."""
+"""TensorRT engines, ahead of time, in the order of the work: library, profiles, build, inspect, make, engines."""

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+from core import files
 from core.errors import EngineError
+from core.progress import say
 from models.families import Architecture
-from trt import inspect, timing
+from trt import inspect
 from trt.inspect import Layer
 from trt.library import Library
 from trt.profiles import Profile
+
+TimingCache: TypeAlias = Literal["new", "reused", "remade"]
 
 WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
 ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
@@ -25,13 +30,13 @@ ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 
 @dataclass(frozen=True)
 class Built:
-    """A serialized engine and what the builder told about it. `activation_bytes` is of the largest profile."""
+    """A serialized engine and what the builder said of it. `activation_bytes` is of the largest profile."""
 
     plan: memoryview  # of the builder's own memory: an engine is as large as its weights
     layers: list[Layer]
     weights_bytes: int
     activation_bytes: int
-    timing_cache: timing.State
+    timing_cache: TimingCache
     build_s: float
 
 
@@ -64,17 +69,17 @@ def build(
         for name, corners in profile.shapes(architecture).items():
             shapes.set_shape(name, *corners)
         config.add_optimization_profile(shapes)
-    state = timing.attach(config, timing_cache)
+    state = attach_timings(config, timing_cache)
     start = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        last = next((text for kind, text in reversed(log.told) if kind == "error"), "it gave no reason")
+        last = next((text for kind, text in reversed(log.messages) if kind == "error"), "it gave no reason")
         raise EngineError(
             f"{graph}: {library.name} {library.version} made no engine for {capability}: {last.strip()}"
         )
     build_s = time.perf_counter() - start
-    timing.keep(config, timing_cache)
-    texts = [text for _, text in log.told]
+    keep_timings(config, timing_cache)
+    texts = [text for _, text in log.messages]
     return Built(
         plan=memoryview(plan),
         layers=_layers(module, log, plan, texts),
@@ -86,16 +91,16 @@ def build(
 
 
 def _logger(module: Any) -> Any:
-    """Keeps everything the builder says: its verbose log is the only place that tells the layers without a GPU."""
+    """Keeps everything the builder says: its verbose log is the only place that lists the layers without a GPU."""
 
     class Log(module.ILogger):  # type: ignore[misc]  # the base class comes with the library
         def __init__(self) -> None:
             module.ILogger.__init__(self)
-            self.told: list[tuple[str, str]] = []
+            self.messages: list[tuple[str, str]] = []
 
         def log(self, severity: Any, message: str) -> None:
             grave = severity in (module.ILogger.ERROR, module.ILogger.INTERNAL_ERROR)
-            self.told.append(("error" if grave else "told", message))
+            self.messages.append(("error" if grave else "note", message))
 
     return Log()
 
@@ -107,7 +112,7 @@ def _strongly_typed(module: Any) -> int:
 
 
 def _layers(module: Any, log: Any, plan: Any, texts: Sequence[str]) -> list[Layer]:
-    """From the log where the builder told them (TensorRT-RTX), else from the engine, which needs its GPU."""
+    """From the log where the builder lists them (TensorRT-RTX), else from the engine, which needs its GPU."""
     if any(text.startswith(inspect.HEADING) for text in texts):
         return inspect.from_log(texts)
     engine = module.Runtime(log).deserialize_cuda_engine(plan)
@@ -129,5 +134,47 @@ def _first_error(parser: Any) -> str:
 def _largest(pattern: re.Pattern[str], texts: Sequence[str]) -> int:
     found = [int(match[1]) for text in texts if (match := pattern.search(text))]
     if not found:
-        raise EngineError(f"the builder's log tells no '{pattern.pattern}': its wording changed, see trt")
+        raise EngineError(
+            f"the builder's log has no line '{pattern.pattern}': this version words it differently, see trt/build.py"
+        )
     return max(found)
+
+
+def read_timings(path: Path) -> tuple[bytes, TimingCache]:
+    """The timing cache's content, or b"" for a new one; a file that does not match its digest counts as remade."""
+    try:
+        digest, _, blob = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return b"", "new"
+    if digest.decode("ascii", "replace") == files.sha256_bytes(blob):
+        return blob, "reused"
+    say(f"compile: timing cache {path} is damaged (its digest differs): making it anew")
+    return b"", "remade"
+
+
+def write_timings(path: Path, blob: bytes) -> None:
+    """Keep `blob` with its digest, atomically."""
+    files.write_bytes(path, files.sha256_bytes(blob).encode() + b"\n" + blob)
+
+
+def attach_timings(config: Any, path: Path) -> TimingCache:
+    """Give a builder config the cache kept in `path`; one that the library refuses is reported and made anew."""
+    blob, state = read_timings(path)
+    with _as_before():
+        if config.set_timing_cache(config.create_timing_cache(blob), ignore_mismatch=False):
+            return state
+        say(f"compile: timing cache {path} is of another TensorRT or GPU: making it anew")
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    return "remade"
+
+
+def keep_timings(config: Any, path: Path) -> None:
+    """Write what the builder learned."""
+    with _as_before():
+        cache = config.get_timing_cache()
+        write_timings(path, bytes(cache.serialize()) if cache is not None else b"")
+
+
+def _as_before() -> warnings.catch_warnings[None]:
+    """TensorRT-RTX marks these calls as deprecated and times nothing; TensorRT proper saves most of a rebuild."""
+    return warnings.catch_warnings(action="ignore", category=DeprecationWarning)

@@ -1,7 +1,7 @@
 """What the builder made of the graph: the precision of every matmul, and whether attention became one kernel.
 
 TensorRT-RTX cannot load an engine without a GPU, so that its inspector is out of reach where engines are compiled.
-But the builder, when verbose, writes the same detailed layer information into its log. Each engine layer tells the
+But the builder, when verbose, writes the same detailed layer information into its log. Each engine layer lists the
 ONNX nodes that it came from ("[ONNX Layer: <name>]"), and the type of every tensor that it reads.
 """
 
@@ -48,7 +48,7 @@ class Layer:
 
 
 def from_log(messages: Iterable[str]) -> list[Layer]:
-    """Every layer that a verbose builder told. Raises EngineError if it told none."""
+    """Every layer that a verbose builder logged. Raises EngineError if there is none."""
     layers: list[Layer] = []
     for message in messages:
         if message.startswith(HEADING):
@@ -58,7 +58,9 @@ def from_log(messages: Iterable[str]) -> list[Layer]:
                 elif line.startswith("Bindings"):
                     break
     if not layers:
-        raise EngineError("the builder told no layers: set profiling_verbosity to DETAILED and the logger to VERBOSE")
+        raise EngineError(
+            "the builder logged no layers: set profiling_verbosity to DETAILED and the logger to VERBOSE"
+        )
     return layers
 
 
@@ -79,18 +81,18 @@ def _layer(found: re.Match[str], earlier: Sequence[Layer]) -> Layer:
 def from_inspector(text: str) -> list[Layer]:
     """The same from EngineInspector.get_engine_information(JSON), where an engine can be loaded."""
     layers: list[Layer] = []
-    for told in json.loads(text)["Layers"]:
-        if isinstance(told, str):
-            raise EngineError("the engine tells layer names only: build it with profiling_verbosity DETAILED")
-        marked = PROFILE.search(told["Name"])
+    for entry in json.loads(text)["Layers"]:
+        if isinstance(entry, str):
+            raise EngineError("the engine gives layer names only: build it with profiling_verbosity DETAILED")
+        marked = PROFILE.search(entry["Name"])
         layers.append(
             Layer(
-                name=PROFILE.sub("", told["Name"]),
-                kind=told["LayerType"],
+                name=PROFILE.sub("", entry["Name"]),
+                kind=entry["LayerType"],
                 profile=int(marked[1]) if marked else layers[-1].profile if layers else 0,
-                inputs=_types(told.get("Inputs", [])),
-                constants=_types(told.get("Constants", [])),
-                nodes=frozenset(re.findall(r"\[ONNX Layer: ([^\]]*)\]", told.get("Metadata", ""))),
+                inputs=_types(entry.get("Inputs", [])),
+                constants=_types(entry.get("Constants", [])),
+                nodes=frozenset(re.findall(r"\[ONNX Layer: ([^\]]*)\]", entry.get("Metadata", ""))),
             )
         )
     return layers
@@ -98,8 +100,8 @@ def from_inspector(text: str) -> list[Layer]:
 
 def _types(tensors: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """Data types as the log has them: `Half` from "Datatype", or from TensorRT 8's "Format/Datatype"."""
-    told = (str(tensor.get("Datatype") or tensor.get("Format/Datatype", "unknown")) for tensor in tensors)
-    return tuple(next((word for word in PRECISIONS if word.lower() in text.lower()), text) for text in told)
+    found = (str(tensor.get("Datatype") or tensor.get("Format/Datatype", "unknown")) for tensor in tensors)
+    return tuple(next((word for word in PRECISIONS if word.lower() in text.lower()), text) for text in found)
 
 
 def summarise(

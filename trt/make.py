@@ -13,17 +13,21 @@ from core import files, paths
 from core.progress import say
 from host.gpu import Card
 from models import manifest
+from models.families import Architecture
 from models.manifest import Manifest
 from models.params import Recipe
-from trt import build, engines, inspect, library, memory, profiles
+from trt import build, inspect, library, profiles
 from trt.build import Built
 from trt.library import Library
 from trt.params import CompileParams, TargetParams
 from trt.profiles import Profile
-from trt.records import Engine
+from trt.records import Engine, EngineMemory
 
+PLAN = "engine.plan"
 GRAPH = "model.onnx"  # as export writes it, with its weights in model.onnx.data
 DISTRIBUTIONS = ("tensorrt", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "onnx")
+HALF_BYTES = 2
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,13 @@ def engine(
     Raises EngineError when TensorRT does not take the graph.
     """
     architecture = variant.made.architecture
-    wanted = memory.needed(architecture, params, target.memory_mib, variant.weights_bytes)
+    wanted = memory_needed(architecture, params, target.memory_mib, variant.weights_bytes)
     record = Engine(
         target=target_name, compute_capability=target.compute_capability, status="refused", why=None, library=None,
         library_version=None, manifest_sha256=None, plan_mib=None, build_s=None, timing_cache=None, memory=wanted,
         layers=None,
     )  # fmt: skip
-    if why := memory.refusal(wanted):
+    if why := refusal(wanted):
         return record.model_copy(update={"why": why})
     chosen, why = library.choose(target.compute_capability, libraries, card)
     if chosen is None:
@@ -79,7 +83,7 @@ def engine(
         chosen, variant.folder / GRAPH, target.compute_capability, architecture, planned, params.workspace_mib,
         timings / f"{chosen.name}-{chosen.version}-{target.compute_capability}.timing",
     )  # fmt: skip
-    needed = memory.needed(architecture, params, target.memory_mib, built.weights_bytes, built.activation_bytes)
+    needed = memory_needed(architecture, params, target.memory_mib, built.weights_bytes, built.activation_bytes)
     layers = inspect.summarise(built.layers, *_nodes(variant), len(planned))
     record = record.model_copy(
         update={
@@ -92,10 +96,58 @@ def engine(
     )
     for layer in layers.not_int8:
         say(f"compile: {variant.name} for {target_name}: meant for INT8 and is not: {layer}")
-    if why := memory.refusal(needed):
+    if why := refusal(needed):
         return record.model_copy(update={"why": why})
     _write(variant, record, params, built, planned, folder)
     return record.model_copy(update={"status": "compiled", "manifest_sha256": manifest.digest(folder)})
+
+
+def memory_needed(
+    architecture: Architecture,
+    params: CompileParams,
+    target_mib: float,
+    weights_bytes: int,
+    activation_bytes: int | None = None,
+) -> EngineMemory:
+    """What an engine needs on its card: the sum for the largest batch and the whole context.
+
+    The graph takes its past and gives its present in different buffers, so the KV cache counts twice. Prefill gives
+    the logits of every position, because teacher forcing asks for them. Activations are known once it is compiled.
+    """
+    batch = params.batches[-1]
+    row = 2 * architecture.layers * architecture.kv_heads * architecture.head_dim * HALF_BYTES  # of one token
+    return EngineMemory(
+        batch=batch,
+        context_tokens=params.context_tokens,
+        weights_mib=weights_bytes / MIB,
+        kv_cache_mib=2 * batch * params.context_tokens * row / MIB,
+        logits_mib=batch * params.prefill_tokens * architecture.vocabulary * HALF_BYTES / MIB,
+        activation_mib=None if activation_bytes is None else activation_bytes / MIB,
+        reserve_mib=params.reserve_mib,
+        target_mib=target_mib,
+    )
+
+
+def refusal(memory: EngineMemory) -> str | None:
+    """Why the engine does not fit, with the sum; None if it does."""
+    if memory.total_mib <= memory.target_mib:
+        return None
+    parts = {
+        "weights": memory.weights_mib,
+        f"KV cache, past and present, of batch {memory.batch} x {memory.context_tokens} tokens": memory.kv_cache_mib,
+        "logits": memory.logits_mib,
+        "activations": memory.activation_mib,
+        "reserve": memory.reserve_mib,
+    }
+    terms = " + ".join(f"{size:,.0f} ({name})" for name, size in parts.items() if size is not None)
+    advice = "lower compile.batches, compile.context_tokens or compile.prefill_tokens"
+    if memory.weights_mib + memory.reserve_mib >= memory.target_mib:
+        advice = (
+            "the weights alone are too large, take the target out of compile.targets or the recipe out of recipes"
+        )
+    return (
+        f"does not fit: {terms} = {memory.total_mib:,.0f} MiB, the target has {memory.target_mib:,.0f} MiB: {advice}"
+    )
 
 
 def _nodes(variant: Source) -> tuple[list[str], list[str], list[str]]:
@@ -117,9 +169,9 @@ def _write(
     planned: list[Profile],
     folder: Path,
 ) -> None:
-    """The plan, what serving needs beside it, and the manifest, which tells builder, target and options."""
+    """The plan, what serving needs beside it, and the manifest, which names builder, target and options."""
     folder.mkdir(parents=True, exist_ok=True)
-    with files.atomic_path(folder / engines.PLAN) as temporary:
+    with files.atomic_path(folder / PLAN) as temporary:
         temporary.write_bytes(built.plan)
     for name in variant.made.files:
         if "/" not in name and not name.startswith(GRAPH):

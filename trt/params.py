@@ -17,9 +17,8 @@ class TargetParams(Section):
 
 
 class CompileParams(Section):
-    """TensorRT engines: one for each of `recipes` and each of `targets`."""
+    """TensorRT engines: one for each recipe whose quantizer makes a graph for TensorRT, and each of `targets`."""
 
-    recipes: list[str] = Field(default_factory=list, description="those whose runtime is tensorrt")
     batches: list[int] = Field(default=[16], min_length=1, description="a profile ends at each of these sizes")
     prefill_tokens: int = Field(default=384, ge=1, description="longest prompt, or text to score")
     context_tokens: int = Field(default=512, ge=2, description="prompt and answer: the KV cache of each row")

@@ -87,13 +87,13 @@ def plan(params: CompileParams) -> list[Profile]:
 
 
 def choose(profiles: Sequence[Profile], batch: int, length: int, past: int) -> int:
-    """Index of the profile for a step. Raises RuntimeFault, telling every profile, when none takes it."""
+    """Index of the profile for a step. Raises RuntimeFault, listing every profile, when none takes it."""
     for index, profile in enumerate(profiles):
         if profile.admits(batch, length, past):
             return index
-    told = "; ".join(map(str, profiles))
+    listed = "; ".join(map(str, profiles))
     raise RuntimeFault(
-        f"batch {batch} with {length} new tokens over {past} cached exceeds every profile of this engine ({told}): "
+        f"batch {batch} with {length} new tokens over {past} cached exceeds every profile of this engine ({listed}): "
         "send less, or raise compile.batches, compile.prefill_tokens or compile.context_tokens and run `dvc repro`"
     )
 
@@ -103,6 +103,6 @@ def to_json(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
     return [asdict(profile) for profile in profiles]
 
 
-def from_json(told: Any) -> list[Profile]:
+def from_json(entries: Any) -> list[Profile]:
     spans = ("batch", "length", "past")
-    return [Profile(one["phase"], *(Span(**one[span]) for span in spans)) for one in told]
+    return [Profile(one["phase"], *(Span(**one[span]) for span in spans)) for one in entries]

@@ -54,7 +54,7 @@ class Engine(Record):
 
 
 class Compilation(Record):
-    """Every engine of one recipe, and the variant that they were made from."""
+    """Every engine of one recipe, and the variant that they were made from; none where the recipe needs none."""
 
     variant: VariantName
     made_from: str  # the variant's manifest digest

@@ -56,7 +56,7 @@ def main() -> None:
     MODEL.prepare(asked.sides, asked.threads, MAKE_AT_ONCE)
     if asked.prepare:
         return
-    interpreter.go_on_in(interpreter.GPU)
+    interpreter.switch_interpreter(interpreter.GPU)
     result: Path = asked.result or card.result(here.accelerator)
     before = GpuRun.read(result) if result.exists() else None
     run = GpuRun(

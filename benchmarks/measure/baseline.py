@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
-from runtimes import Generation, Logits, TokenIds
+from runtimes import Generation, Logits, TokenIds, Traits
 
 DTYPES = ("float32", "bfloat16")  # on a CPU
 KNOWN_DTYPES = (*DTYPES, "float16")
 CACHES = ("dynamic", "static")
+TRAITS = Traits(out_of_memory=("out of memory", "can't allocate memory"))  # torch's, of a GPU and of a CPU
 
 
 def load(folder: Path, threads: int, dtype: str = "float32", cache: str = "dynamic") -> HfGenerate:

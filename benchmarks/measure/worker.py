@@ -20,9 +20,9 @@ from typing import Any
 
 from core.errors import AssayError
 from host.memory import peak_rss_mib
+from runtimes import Traits
 
 PR_SET_PDEATHSIG = 1
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate", "bad_alloc", "bad allocation")
 
 
 def timed_generate(runtime: Any, prompts: list[list[int]], max_tokens: int) -> dict[str, object]:
@@ -50,18 +50,17 @@ def _tie_to_parent() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in OUT_OF_MEMORY)
-
-
 def main() -> int:
     _tie_to_parent()
     spec = json.loads(sys.argv[1])
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    traits = Traits()
     try:
         start = time.perf_counter()
         plugin = importlib.import_module(spec["module"])
+        measured = importlib.import_module(spec["options"].get("module", spec["module"]))
+        traits = getattr(measured, "TRAITS", traits)
         runtime = plugin.load(Path(spec["folder"]), spec["threads"], **spec["options"])
         load_ms = (time.perf_counter() - start) * 1000
         gc.collect()
@@ -74,7 +73,7 @@ def main() -> int:
     except Exception as error:
         if not isinstance(error, AssayError):  # our own errors say enough in their message
             traceback.print_exc(limit=-1)
-        out_of_memory = _is_out_of_memory(error)
+        out_of_memory = traits.is_out_of_memory(error)
         print(json.dumps({"error": f"{type(error).__name__}: {error}", "out_of_memory": out_of_memory}), file=channel)
         return 1
     return 0

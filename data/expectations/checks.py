@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-FILLED = ("id", "split", "suite", "kind", "task", "question", "answer", "prompt")
+FILLED = ("id", "split", "suite", "kind", "scoring", "task", "question", "answer", "prompt")
 COUNTS = ("prompt_tokens", "target_tokens", "room_tokens", "splits_with_question")
 COLUMNS = (*FILLED, "solution", *COUNTS, "scorer_accepts", "share_gap", "share_of_commonest")
 LARGEST_SHARE_GAP = 0.02
@@ -72,7 +72,7 @@ def checks(max_tokens: int, context_tokens: int) -> list[Check]:
             "answers are parseable",
             "scorer_accepts",
             gx.ExpectColumnValuesToBeInSet(column="scorer_accepts", value_set=[True]),
-            "the suite's own scorer does not accept the right answer: mend the answer or the solution",
+            "the scoring rule refuses the right answer: mend the answer or the solution, or choose another rule",
         ),
         Check(
             "tasks are balanced over splits",

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from core import plugins
 from data import replies
-from data.items import Prepared
-from data.normal_form import normal_form
+from data.items import Prepared, is_right, normal_form
 
 SMALL_GAP_ITEMS = 2.0  # a split of 32 cannot hold shares exactly
 
@@ -20,7 +18,7 @@ def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataF
 
     - `room_tokens`: prompt and the longest answer allowed, together;
     - `splits_with_question`: in how many splits this question occurs, after normalising;
-    - `scorer_accepts`: the suite's own scorer accepts the ideal reply, and not an empty one;
+    - `scorer_accepts`: the item's scoring rule accepts the ideal reply, and not an empty one;
     - `share_gap`: by how much the task's share of its split differs from its share of all, beyond two items;
     - `share_of_commonest`: the task's count over the commonest task's.
     """
@@ -43,6 +41,7 @@ def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataF
                 "split": split,
                 "suite": item.suite,
                 "kind": item.kind,
+                "scoring": item.scoring,
                 "task": item.task,
                 "question": item.question,
                 "answer": item.answer,
@@ -61,6 +60,5 @@ def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataF
 
 
 def _scorer_accepts(row: Prepared) -> bool:
-    scorer = plugins.load("data.suites", row.item.kind)
     ideal = replies.ideal(row.item.answer, row.item.solution)
-    return bool(scorer.is_right(row.item, ideal)) and not scorer.is_right(row.item, "")
+    return is_right(row.item, ideal) and not is_right(row.item, "")

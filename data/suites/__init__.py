@@ -4,7 +4,5 @@ A suite module has
 - `class Options(BaseModel)`: checked before any work;
 - `items(options, count, seed) -> Iterator[Item]`: `count` items with distinct questions, the same for the same seed;
   DataError when the source holds fewer. `Item.suite` is the kind until `prepare` puts the suite's key in params
-  there;
-- `is_right(item, text) -> bool`: exact match of a model's whole reply against the item's verifiable answer. It
-  accepts `replies.ideal(item.answer, item.solution)`.
+  there; `Item.scoring` names the file in data/scoring/ that says when a reply is right.
 """

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import DataError
 from data import replies
 from data.records import Item
+from data.scoring import Scoring
 
 KIND = "jsonl"
 
@@ -27,6 +28,7 @@ class Options(BaseModel):
     answer: str = "answer"
     solution: str | None = Field(default=None, description="column of worked steps; calibration learns from them")
     task: str | None = Field(default=None, description="column that names a group; accuracy is shown for each")
+    scoring: Scoring = Field(default="boxed", description="file in data/scoring/ that says when a reply is right")
     instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
 
 
@@ -39,12 +41,6 @@ def items(options: Options, count: int, seed: int) -> Iterator[Item]:
             "data.evaluation_items, give this suite a smaller weight, or add lines"
         )
     yield from Random(seed).sample(rows, count)
-
-
-def is_right(item: Item, text: str) -> bool:
-    """The boxed answer equals the file's, apart from blanks and thousands separators."""
-    found = replies.final_answer(text)
-    return found is not None and replies.canonical(found) == replies.canonical(item.answer)
 
 
 def _read(options: Options) -> list[Item]:
@@ -75,6 +71,7 @@ def _item(options: Options, number: int, line: str) -> Item:
         id=f"{options.path.stem}-{number}",
         suite=KIND,
         kind=KIND,
+        scoring=options.scoring,
         task=_text(row, options.task, where) if options.task else options.path.stem,
         question="\n".join(filter(None, (_text(row, options.question, where), options.instruction))),
         answer=answer,

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import ConfigError, DataError
 from data import replies
 from data.records import Item
+from data.scoring import Scoring
 
 KIND = "lm_eval"
 MARKED = re.compile(r"####\s*(.+)")  # gsm8k's mark for the final answer at the end of a worked target
@@ -34,25 +35,19 @@ class Options(BaseModel):
 
     tasks: list[str] = Field(min_length=1)
     include_path: Path | None = Field(default=None, description="folder with more task files")
+    scoring: Scoring = Field(default="boxed_any", description="file in data/scoring/ that says when a reply is right")
     instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
 
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:
     """`count` documents drawn at random from the test (else validation) splits of all tasks together."""
-    found = [item for name, task in _load(options).items() for item in _convert(name, task, options.instruction)]
+    found = [item for name, task in _load(options).items() for item in _convert(name, task, options)]
     if len(found) < count:
         raise DataError(
             f"lm-eval's {', '.join(options.tasks)} have {len(found)} documents, but params ask for {count}: lower "
             "data.train_items or data.evaluation_items, give this suite a smaller weight, or add tasks"
         )
     yield from Random(seed).sample(found, count)
-
-
-def is_right(item: Item, text: str) -> bool:
-    """The boxed answer is one of the accepted ones, apart from blanks and thousands separators."""
-    found = replies.final_answer(text)
-    accepted = json.loads(item.metadata) if item.metadata else [item.answer]
-    return found is not None and replies.canonical(found) in {replies.canonical(answer) for answer in accepted}
 
 
 def _load(options: Options) -> dict[str, Any]:
@@ -85,7 +80,7 @@ def _manager(options: Options) -> Any:
     return TaskManager(include_path=options.include_path)
 
 
-def _convert(name: str, task: Any, instruction: str) -> Iterator[Item]:
+def _convert(name: str, task: Any, options: Options) -> Iterator[Item]:
     kind = task.config.output_type
     if kind not in ("generate_until", "multiple_choice"):
         raise DataError(f"lm-eval's '{name}' is a {kind} task, which has no answer to generate: choose another")
@@ -99,8 +94,9 @@ def _convert(name: str, task: Any, instruction: str) -> Iterator[Item]:
             id=f"{name}-{number}",
             suite=KIND,
             kind=KIND,
+            scoring=options.scoring,
             task=name,
-            question="\n".join(filter(None, (question, instruction))),
+            question="\n".join(filter(None, (question, options.instruction))),
             answer=answers[0],
             metadata=json.dumps(answers),
         )

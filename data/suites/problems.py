@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from data import replies, tasks
-from data.normal_form import normal_form
+from data import tasks
+from data.items import normal_form
 from data.records import Item
 
 KIND = "problems"
@@ -44,14 +44,9 @@ def items(options: Options, count: int, seed: int) -> Iterator[Item]:
             id=f"{problem.task}-{hashlib.sha256(problem.question.encode()).hexdigest()[:12]}",
             suite=KIND,
             kind=KIND,
+            scoring="boxed_strict",
             task=problem.task,
             question=problem.question,
             answer=problem.answer,
             solution=problem.solution,
         )
-
-
-def is_right(item: Item, text: str) -> bool:
-    """The boxed answer after `</think>` is the answer, digit by digit."""
-    reply = replies.after_thinking(text)
-    return reply is not None and replies.boxed(reply) == item.answer

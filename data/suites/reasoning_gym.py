@@ -5,17 +5,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.errors import DataError
 from data import replies
-from data.normal_form import normal_form
+from data.items import normal_form
 from data.records import Item
+from data.scoring.reasoning_gym import dataset, library
 
 KIND = "reasoning_gym"
 
@@ -31,7 +30,7 @@ class Options(BaseModel):
     @field_validator("tasks")
     @classmethod
     def _known(cls, chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        known = sorted(_library().factory.DATASETS)
+        known = sorted(library().factory.DATASETS)
         for name in chosen:
             if name not in known:
                 near = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.4)) or ", ".join(known)
@@ -47,24 +46,10 @@ def items(options: Options, count: int, seed: int) -> Iterator[Item]:
         yield from _of_task(name, options.tasks[name], options.instruction, wanted, seed)
 
 
-def is_right(item: Item, text: str) -> bool:
-    """reasoning-gym's own checker gives the boxed answer its full score."""
-    found = replies.final_answer(text)
-    if found is None or item.metadata is None:
-        return False
-    stored = json.loads(item.metadata)
-    checker = _dataset(stored["task"], json.dumps(stored["settings"]), 0, 1)
-    entry = {"question": item.question, "answer": item.answer, "metadata": stored["entry"]}
-    try:
-        return bool(checker.score_answer(found, entry) >= 1.0)
-    except Exception:  # several checkers parse the reply unguarded: what they stumble over is no answer
-        return False
-
-
 def _of_task(name: str, settings: dict[str, Any], instruction: str, count: int, seed: int) -> Iterator[Item]:
     size = 4 * count + 100  # entries are made one by one as they are asked for
     seen: set[str] = set()
-    for entry in _dataset(name, json.dumps(settings), seed, size):
+    for entry in dataset(name, json.dumps(settings), seed, size):
         if len(seen) == count:
             return
         question = "\n".join(filter(None, (entry["question"], instruction)))
@@ -82,6 +67,7 @@ def _of_task(name: str, settings: dict[str, Any], instruction: str, count: int, 
             id=f"{name}-{hashlib.sha256(question.encode()).hexdigest()[:12]}",
             suite=KIND,
             kind=KIND,
+            scoring=KIND,
             task=name,
             question=question,
             answer=entry["answer"],
@@ -92,18 +78,3 @@ def _of_task(name: str, settings: dict[str, Any], instruction: str, count: int, 
             f"reasoning-gym's '{name}' gave {len(seen)} distinct questions of {count}: widen its settings, add "
             "tasks, or lower data.train_items or data.evaluation_items"
         )
-
-
-@lru_cache(maxsize=256)
-def _dataset(name: str, settings: str, seed: int, size: int) -> Any:
-    try:
-        return _library().create_dataset(name, seed=seed, size=size, **json.loads(settings))
-    except (TypeError, ValueError, AssertionError) as error:
-        raise DataError(f"reasoning-gym refuses the settings {settings} of '{name}': {error}") from error
-
-
-def _library() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # from a dependency, at its first import
-        import reasoning_gym
-    return reasoning_gym

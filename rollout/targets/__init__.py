@@ -1,7 +1,9 @@
 """The target contract: what the rollout's controller asks of a place that runs two slots behind one route.
 
-A target is a file here; its file name is its name on the command line. It has
-`connect(settings: core.params.Params) -> Target`, which reads `settings.rollout` and starts nothing.
+A target is a file here, and its file name is its name in params.yaml and on the command line. It has
+- `class Options(Section)`: what `rollout.targets.<name>` in params.yaml may say, checked when params are read;
+- `connect(settings: RolloutSettings) -> Target`, which reads `settings.rollout.options(<name>)` and starts nothing.
+Sub-folders hold what targets are made of.
 
 Rules for every call, which tests/contract/test_targets.py holds all targets to:
 - **Safe to repeat.** The controller may be killed between a call and its reply, and then calls again. A call that
@@ -10,7 +12,7 @@ Rules for every call, which tests/contract/test_targets.py holds all targets to:
   (a model that loads, streams that finish) goes on by itself and is seen through `observe`. After a TargetError the
   outcome is unknown: the controller observes before it does anything else.
 - **Nothing in memory.** Another process with the same params sees and controls the same slots.
-- **Observed, not assumed.** `observe` asks the gateway, the processes and the servers, not the target's own notes.
+- **Observed, not assumed.** `observe` asks the gateway, the processes and the servers, not the target's own files.
 """
 
 from __future__ import annotations
@@ -115,3 +117,15 @@ class Target(Protocol):
     def sample(self, slot: Slot) -> Sample:
         """The slot's counters now. An empty slot gives `Sample(at, None)`."""
         ...
+
+    # What dies and is not started again by the place itself; a cluster leaves both as they are here.
+
+    def heal_gateway(self, dry: bool) -> str | None:
+        """Start a gateway that died under running slots, with the route that it had, and say so; with `dry` only say
+        that it would be. None: nothing to heal. One that was stopped on purpose stays down."""
+        return None
+
+    def crashed(self, slot: Slot) -> str | None:
+        """Digest of the version whose process in `slot` crashed and stays down until `start` is called again;
+        None for any other slot."""
+        return None

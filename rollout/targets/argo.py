@@ -13,21 +13,14 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from pydantic import Field
+
 from core.errors import TargetError
-from rollout.params import RolloutSettings
-from rollout.targets import (
-    SLOTS,
-    Observation,
-    Sample,
-    Slot,
-    SlotState,
-    Version,
-    _deployment,
-    _mirror,
-    _pods,
-    _promql,
-)
-from rollout.targets._kube import Api, Object, at
+from rollout.params import RolloutParams, RolloutSettings
+from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Target, Version
+from rollout.targets.cluster import deployment, mirror, pods, promql
+from rollout.targets.cluster.api import Api, Object, at
+from rollout.targets.cluster.deployment import ClusterOptions
 
 GROUP, NAME = "argoproj.io/v1alpha1", "assay"
 HASH = "rollouts-pod-template-hash"
@@ -36,38 +29,45 @@ DEADLINE = "scale-down-deadline"  # annotation of a ReplicaSet that is kept for 
 LOOK_S = 0.1
 
 
+class Options(ClusterOptions):
+    """`rollout.targets.argo` in params.yaml."""
+
+    keep_s: int = Field(default=86400, ge=1, description="how long the old slot stays for a rollback")
+    prometheus: str = Field(default="http://prometheus.monitoring.svc:9090", description="Argo's analysis asks it")
+
+
 def connect(settings: RolloutSettings) -> ArgoTarget:
-    """The Rollout `assay` in `rollout.kubernetes.namespace`."""
+    """The Rollout `assay` in the namespace of the options."""
     return ArgoTarget(settings)
 
 
 def manifests(settings: RolloutSettings, version: Version) -> list[Object]:
     """Services, AnalysisTemplates and the Rollout that begins with `version` in blue."""
-    rollout = settings.rollout
+    rollout, options = settings.rollout, _options(settings)
     analysis = [
-        _promql.template("assay-before", rollout.before, rollout.kubernetes, baseline=True),
-        _promql.template("assay-after", rollout.after, rollout.kubernetes, baseline=False),
+        promql.template("assay-before", options.namespace, rollout.before, options.prometheus, baseline=True),
+        promql.template("assay-after", options.namespace, rollout.after, options.prometheus, baseline=False),
     ]
-    return analysis + _deployment.render("argo.yaml.jinja", rollout, slot="blue", version=version)
+    return analysis + _render(rollout, options, "blue", version)
 
 
-class ArgoTarget:
-    """See rollout.targets.Target."""
+class ArgoTarget(Target):
+    """See rollout.targets.Target. What dies is the kubelet's to start again."""
 
     def __init__(self, settings: RolloutSettings) -> None:
-        self._settings, self._kube = settings.rollout, settings.rollout.kubernetes
-        self._api = Api(self._kube.namespace, self._settings.timeouts.call_s)
+        self._settings, self._options = settings.rollout, _options(settings)
+        self._api = Api(self._options.namespace, self._settings.timeouts.call_s)
 
     def observe(self) -> Observation:
         rollout, sets = self._rollout(), self._sets()
         active = next((one for one in sets if rollout and _hash(one) == _active(rollout)), None)
-        mirrored, problems = _mirror.seen(self._api)
+        mirrored, problems = mirror.seen(self._api)
         return Observation(
             live=_slot_of(active) if active else None,
             generation=_revision(active) if active else None,
             slots={slot: self._slot(slot, sets) for slot in SLOTS},
             mirrored=mirrored,
-            problems=(*problems, *_told(rollout)),
+            problems=(*problems, *_problems(rollout)),
         )
 
     def start(self, slot: Slot, version: Version) -> None:
@@ -75,11 +75,11 @@ class ArgoTarget:
         seen = self.observe()
         if seen.live == slot and seen.slots[slot].digest != version.digest:
             raise TargetError(f"{slot} is live and serves {str(seen.slots[slot].digest)[:12]}: it is not replaced")
-        wanted = _deployment.render("argo.yaml.jinja", self._settings, slot=slot, version=version)[-1]
+        wanted = _render(self._settings, self._options, slot, version)[-1]
         live = seen.slots[seen.live].digest if seen.live else None
-        notes = {"assay/digest": version.digest, "assay/baseline": live or "none"}
+        annotations = {"assay/digest": version.digest, "assay/baseline": live or "none"}
         if rollout["spec"]["template"] != wanted["spec"]["template"]:
-            self._set_template(rollout, wanted["spec"]["template"], notes)
+            self._set_template(rollout, wanted["spec"]["template"], annotations)
         elif rollout.get("status", {}).get("abort"):
             self._status({"abort": False})  # what `kubectl argo rollouts retry` does
 
@@ -100,7 +100,7 @@ class ArgoTarget:
                 self._api.merge(self._api.path("apps/v1", "replicasets", one["metadata"]["name"]), now)
 
     def mirror(self, slot: Slot | None, percent: float) -> None:
-        _mirror.point(self._api, slot, percent, self._kube.port)
+        mirror.point(self._api, slot, percent, self._options.port)
 
     def switch(self, slot: Slot) -> int:
         deadline = time.monotonic() + self._settings.timeouts.call_s
@@ -112,7 +112,7 @@ class ArgoTarget:
         current = rollout.get("status", {}).get("currentPodHash")
         if _hash(wanted) == _active(rollout):
             if current != _hash(wanted) and not rollout["status"].get("pauseConditions"):
-                self._status({"abort": True})  # a promotion that is under way must not arrive later
+                self._status({"abort": True})  # a promotion under way must not arrive later
         elif _hash(wanted) == current:
             self._status({"pauseConditions": None})  # what `kubectl argo rollouts promote` does
         else:  # what `kubectl argo rollouts undo` does: the template as it was, without Argo's own label
@@ -127,24 +127,24 @@ class ArgoTarget:
         raise TargetError(f"Argo has not made {slot} active after {self._settings.timeouts.call_s:g} s")
 
     def sample(self, slot: Slot) -> Sample:
-        return _pods.sample(self._api, self._kube, self._pods(slot), HASH)
+        return pods.sample(self._api, self._options, self._pods(slot), HASH)
 
     def _slot(self, slot: Slot, sets: list[Object]) -> SlotState:
         own = [one for one in sets if _slot_of(one) == slot and one["spec"].get("replicas")]
         newest = max(own, key=_revision, default=None)
-        pods = self._pods(slot)
+        alive = self._pods(slot)
         ready = (
             newest is not None
             and newest.get("status", {}).get("readyReplicas", 0) == newest["spec"]["replicas"]
-            and all(pod["metadata"]["labels"].get(HASH) == _hash(newest) for pod in pods)
+            and all(pod["metadata"]["labels"].get(HASH) == _hash(newest) for pod in alive)
         )
-        return _pods.state(self._api, self._kube, slot, pods, HASH, ready)
+        return pods.state(self._api, self._options, slot, alive, HASH, ready)
 
-    def _set_template(self, rollout: Object, template: Object, notes: dict[str, str]) -> None:
+    def _set_template(self, rollout: Object, template: Object, annotations: dict[str, str]) -> None:
         """Replace the pod template of exactly the Rollout that was read. A merge patch keeps what it does not name,
         and both templates come from one file: they differ in values only."""
         changes = at(rollout) | {"spec": {"template": template}}
-        changes["metadata"]["annotations"] = notes
+        changes["metadata"]["annotations"] = annotations
         self._api.merge(self._api.path(GROUP, "rollouts", NAME), changes)
 
     def _status(self, changes: Object) -> None:
@@ -168,6 +168,16 @@ class ArgoTarget:
         return items
 
 
+def _options(settings: RolloutSettings) -> Options:
+    found: Options = settings.rollout.options("argo")
+    return found
+
+
+def _render(rollout: RolloutParams, options: Options, slot: Slot, version: Version) -> list[Object]:
+    keep_s = options.keep_s if rollout.keep_previous else 1
+    return deployment.render("argo.yaml.jinja", options, rollout, slot=slot, version=version, keep_s=keep_s)
+
+
 def _active(rollout: Object) -> str | None:
     found: str | None = rollout.get("status", {}).get("blueGreen", {}).get("activeSelector")
     return found
@@ -186,15 +196,15 @@ def _slot_of(one: Object) -> Slot | None:
     return next((slot for slot in SLOTS if slot == name), None)
 
 
-def _told(rollout: Object | None) -> list[str]:
+def _problems(rollout: Object | None) -> list[str]:
     """What Argo itself thinks is wrong."""
     status = (rollout or {}).get("status", {})
-    told = [f"Argo: {status.get('phase')}, {status['message']}"] if status.get("message") else []
+    found = [f"Argo: {status.get('phase')}, {status['message']}"] if status.get("message") else []
     for side in ("prePromotionAnalysisRunStatus", "postPromotionAnalysisRunStatus"):
         run = status.get("blueGreen", {}).get(side, {})
         if run.get("status") in ("Failed", "Error", "Inconclusive"):
-            told.append(f"Argo's analysis {run.get('name')} is {run['status']}: {run.get('message', 'no message')}")
-    return told
+            found.append(f"Argo's analysis {run.get('name')} is {run['status']}: {run.get('message', 'no message')}")
+    return found
 
 
 def main() -> None:
@@ -202,12 +212,12 @@ def main() -> None:
 
     import yaml
 
-    from pipelines.params import load
+    from core import params
     from rollout.aliases import MlflowRegistry
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", type=int, required=True, help="number in the registry")
-    settings = load()
+    settings = params.load(RolloutSettings)
     registry = MlflowRegistry(settings.model.name)
     found = registry.version(parser.parse_args().version)
     version = Version(settings.model.name, found.number, found.digest, registry.folder(found))

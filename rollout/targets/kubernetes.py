@@ -12,28 +12,35 @@ import time
 
 from core.errors import TargetError
 from rollout.params import RolloutSettings
-from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version, _deployment, _mirror, _pods
-from rollout.targets._kube import Api, Conflict, Object, at
+from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Target, Version
+from rollout.targets.cluster import deployment, mirror, pods
+from rollout.targets.cluster.api import Api, Conflict, Object, at
+from rollout.targets.cluster.deployment import ClusterOptions
 
 GENERATION = "assay/generation"
 HASH = "pod-template-hash"
 SERVICE = "assay"
 
 
+class Options(ClusterOptions):
+    """`rollout.targets.kubernetes` in params.yaml."""
+
+
 def connect(settings: RolloutSettings) -> KubernetesTarget:
-    """Blue and green in `rollout.kubernetes.namespace`."""
+    """Blue and green in the namespace of the options."""
     return KubernetesTarget(settings)
 
 
-class KubernetesTarget:
-    """See rollout.targets.Target."""
+class KubernetesTarget(Target):
+    """See rollout.targets.Target. What dies is the kubelet's to start again."""
 
     def __init__(self, settings: RolloutSettings) -> None:
-        self._settings, self._kube = settings.rollout, settings.rollout.kubernetes
-        self._api = Api(self._kube.namespace, self._settings.timeouts.call_s)
+        self._rollout = settings.rollout
+        self._options: Options = settings.rollout.options("kubernetes")
+        self._api = Api(self._options.namespace, self._rollout.timeouts.call_s)
 
     def observe(self) -> Observation:
-        service, (mirrored, problems) = self._service(), _mirror.seen(self._api)
+        service, (mirrored, problems) = self._service(), mirror.seen(self._api)
         return Observation(
             live=_selected(service),
             generation=_generation(service) or None,
@@ -46,7 +53,7 @@ class KubernetesTarget:
         found = self._slot(slot)
         if found.ready and found.digest != version.digest and _selected(self._service()) == slot:
             raise TargetError(f"{slot} is live and serves {str(found.digest)[:12]}: it is not replaced")
-        (wanted,) = _deployment.render("slot.yaml.jinja", self._settings, slot=slot, version=version)
+        (wanted,) = deployment.render("slot.yaml.jinja", self._options, self._rollout, slot=slot, version=version)
         self._api.apply(self._deployment(slot), wanted)
 
     def stop(self, slot: Slot, grace_s: float) -> None:
@@ -56,10 +63,10 @@ class KubernetesTarget:
         self._api.delete(self._deployment(slot))
 
     def mirror(self, slot: Slot | None, percent: float) -> None:
-        _mirror.point(self._api, slot, percent, self._kube.port)
+        mirror.point(self._api, slot, percent, self._options.port)
 
     def switch(self, slot: Slot) -> int:
-        deadline = time.monotonic() + self._settings.timeouts.call_s
+        deadline = time.monotonic() + self._rollout.timeouts.call_s
         while _selected(service := self._service()) != slot:
             generation = str(_generation(service) + 1)
             changes = at(service) | {"spec": {"selector": {"app": "assay", "slot": slot}}}
@@ -78,12 +85,12 @@ class KubernetesTarget:
 
         path = self._api.path("discovery.k8s.io/v1", "endpointslices")
         if not self._api.until(path, f"kubernetes.io/service-name={SERVICE}", taken, deadline):
-            limit_s = self._settings.timeouts.call_s
+            limit_s = self._rollout.timeouts.call_s
             raise TargetError(f"the endpoints of service '{SERVICE}' are not {slot}'s pods after {limit_s:g} s")
         return _generation(service)
 
     def sample(self, slot: Slot) -> Sample:
-        return _pods.sample(self._api, self._kube, self._pods(slot), HASH)
+        return pods.sample(self._api, self._options, self._pods(slot), HASH)
 
     def _slot(self, slot: Slot) -> SlotState:
         found = self._api.get(self._deployment(slot))
@@ -94,7 +101,7 @@ class KubernetesTarget:
             and status.get("updatedReplicas", 0) == status.get("readyReplicas", 0) == found["spec"]["replicas"]
             and status.get("replicas", 0) == found["spec"]["replicas"]
         )
-        return _pods.state(self._api, self._kube, slot, self._pods(slot), HASH, ready)
+        return pods.state(self._api, self._options, slot, self._pods(slot), HASH, ready)
 
     def _pods(self, slot: Slot) -> list[Object]:
         items: list[Object] = self._api.listed(self._api.path("v1", "pods"), f"app=assay,slot={slot}")["items"]

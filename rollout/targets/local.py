@@ -9,43 +9,63 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
-from core.errors import ConfigError, TargetError
+from pydantic import Field, ValidationError
+
+from core.errors import ConfigError, TargetError, wrong_fields
+from core.params import Section
 from gateway.envoy import Gateway
+from gateway.params import JwtParams, RateLimitParams
 from gateway.settings import Route, Settings
 from host.daemon import Daemon
 from rollout import scrape
 from rollout.params import RolloutSettings
-from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version
-from rollout.targets._slot import Notes, SlotProcess
+from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Target, Version
+from rollout.targets.process.slot import SlotProcess, SlotSpec
 
 SETTLE_S = 0.5  # what the gateway sent to a slot just before the route left has reached it by then
 POLL_S = 0.02
 
 
-class LocalTarget:
+class Options(Section):
+    """`rollout.targets.local` in params.yaml."""
+
+    state: Path = Field(default=Path(".cache/assay/local"), description="routes, sockets, logs; one for each Envoy")
+    host: str = Field(default="127.0.0.1", description="where the gateway listens; the slots stay on loopback")
+    port: int = Field(default=8080, ge=1, le=65535)
+    blue_port: int = Field(default=8081, ge=1, le=65535)
+    green_port: int = Field(default=8082, ge=1, le=65535)
+    gateway_threads: int = Field(default=1, ge=1)
+    max_mirrored: int = Field(default=32, ge=1, description="copies under way at once; further ones are dropped")
+    jwt: JwtParams | None = Field(default=None, description="none: everyone who reaches the gateway may ask")
+    rate_limit: RateLimitParams | None = None
+    serve: dict[str, str | int | float] = Field(
+        default_factory=dict, description="options of pipelines.serve, e.g. max_batch: 16"
+    )
+
+    def gateway(self) -> Settings:
+        """The gateway of these options. Raises ConfigError when two ports are the same, or `state` is too long a path
+        for a socket in the present folder, which only who starts a gateway there must know."""
+        shared = self.model_dump(exclude={"state", "gateway_threads", "serve", "jwt", "rate_limit"})
+        try:
+            return Settings(
+                folder=self.state, threads=self.gateway_threads, jwt=self.jwt, rate_limit=self.rate_limit, **shared
+            )
+        except ValidationError as error:
+            raise ConfigError(f"rollout.targets.local: {wrong_fields(error)}") from error
+
+
+class LocalTarget(Target):
     """See the contract in rollout/targets/__init__.py."""
 
     def __init__(self, settings: RolloutSettings) -> None:
-        local, self._timeouts = settings.rollout.local, settings.rollout.timeouts
+        options: Options = settings.rollout.options("local")
+        self._timeouts, own = settings.rollout.timeouts, options.gateway()
         self._call_s = self._timeouts.call_s
-        try:
-            own = Settings(
-                folder=local.state,
-                host=local.host,
-                port=local.port,
-                blue_port=local.blue_port,
-                green_port=local.green_port,
-                threads=local.gateway_threads,
-                max_mirrored=local.max_mirrored,
-                jwt=local.jwt,
-                rate_limit=local.rate_limit,
-            )
-        except ValueError as error:
-            raise ConfigError(f"rollout.local: {error}") from error
         self.gateway = Gateway(own, admin_timeout_s=min(2.0, self._call_s / 5))
-        self.slots = {slot: SlotProcess(slot, local.state.resolve(), own.slot_port(slot)) for slot in SLOTS}
-        serve = {"threads": settings.machine.threads, "drain_timeout_s": self._timeouts.drain_s} | local.serve
+        self.slots = {slot: SlotProcess(slot, options.state.resolve(), own.slot_port(slot)) for slot in SLOTS}
+        serve = {"threads": settings.machine.threads, "drain_timeout_s": self._timeouts.drain_s} | options.serve
         self._options = [part for key, value in serve.items() for part in (f"--{key.replace('_', '-')}", str(value))]
 
     def observe(self) -> Observation:
@@ -55,12 +75,12 @@ class LocalTarget:
         slots: dict[Slot, SlotState] = {}
         problems = []
         for slot, one in self.slots.items():
-            process = one.find()
+            process = one.process
             slots[slot] = one.state(process, self.gateway.active_requests(slot) if running else None)
             problems.append(one.problem(slots[slot]))
         if not running and self.gateway.settings.routes_file.exists():
             problems.append(
-                "the gateway does not run, users reach nothing: start it with `python -m pipelines.gateway up`"
+                "the gateway is not running, so users get no answers: `python -m pipelines.gateway up` starts it"
             )
         return Observation(
             live=route.live,
@@ -76,25 +96,25 @@ class LocalTarget:
         self.gateway.start(self._call_s)
         one = self.slots[slot]
         with self.gateway.locked(self._call_s / 2):
-            found = one.find()
+            found = one.process
             if found and found.facts.get("digest") == version.digest and not one.stopping(found):
                 return
             if found:
                 self._replace(one, found, deadline_s)
             counts = self.gateway.counts(slot)
             gateway = self.gateway.process
-            notes = Notes(
+            spec = SlotSpec(
                 digest=version.digest,
                 gateway=gateway.identity if gateway else None,
                 gateway_5xx=counts.users_5xx + counts.mirrored_5xx,
             )
-            one.spawn(version, self._options, notes)
+            one.spawn(version, self._options, spec)
 
     def stop(self, slot: Slot, grace_s: float) -> None:
         """The server counts its own open requests, so it ends as soon as the last stream is closed."""
         one = self.slots[slot]
         with self.gateway.locked(self._call_s / 2):
-            found = one.find()
+            found = one.process
             if found is None:
                 return
             if self.gateway.process and self.gateway.observed().live == slot:
@@ -115,7 +135,7 @@ class LocalTarget:
 
     def switch(self, slot: Slot) -> int:
         """One rename of the route file, confirmed by Envoy. A slot that is empty or about to end gets no route."""
-        found = self.slots[slot].find()
+        found = self.slots[slot].process
         if found is None or self.slots[slot].stopping(found):
             raise TargetError(f"{slot} runs nothing, or is about to end: it gets no route; start it first")
         self.gateway.start(self._call_s / 2)
@@ -126,20 +146,36 @@ class LocalTarget:
     def sample(self, slot: Slot) -> Sample:
         """The server's own counters, and the requests that the gateway had to answer 5xx in its place."""
         one = self.slots[slot]
-        found, now = one.find(), time.time()
+        found, now = one.process, time.time()
         if found is None:
             return Sample(now, None)
         own = scrape.sample(one.metrics(self._call_s / 2), now, found.identity)
-        unseen = max(0, self._refused(slot, one.notes) - own.errors)
+        unseen = max(0, self._refused(slot, one.spec) - own.errors)
         return replace(own, requests=own.requests + unseen, errors=own.errors + unseen)
 
-    def _refused(self, slot: Slot, notes: Notes | None) -> int:
+    def heal_gateway(self, dry: bool) -> str | None:
+        """One without its slots was ended on purpose (`pipelines.gateway down`), and stays so."""
+        if self.gateway.process is not None or not self.gateway.settings.routes_file.exists():
+            return None
+        ready = next((slot for slot, one in self.slots.items() if one.state(one.process).ready), None)
+        if ready is None:
+            return None
+        if dry:
+            return f"not running, though {ready} is ready: would be started"
+        self.gateway.start()
+        route = self.gateway.observed()
+        return f"had ended; started again, {route.live} is live (generation {route.generation})"
+
+    def crashed(self, slot: Slot) -> str | None:
+        return self.slots[slot].crashed_digest()
+
+    def _refused(self, slot: Slot, spec: SlotSpec | None) -> int:
         """Requests of the slot's process that ended with 5xx, as the gateway counts them."""
         gateway = self.gateway.process
         if gateway is None:
             return 0
         counts = self.gateway.counts(slot)
-        before = notes.gateway_5xx if notes and notes.gateway == gateway.identity else 0
+        before = spec.gateway_5xx if spec and spec.gateway == gateway.identity else 0
         return counts.users_5xx + counts.mirrored_5xx - before
 
     def _replace(self, one: SlotProcess, found: Daemon, deadline_s: float) -> None:
@@ -159,7 +195,7 @@ class LocalTarget:
 
 
 def connect(settings: RolloutSettings) -> LocalTarget:
-    """Starts nothing. Raises ConfigError when `rollout.local` is wrong."""
+    """Starts nothing. Raises ConfigError when the options make no gateway."""
     return LocalTarget(settings)
 
 
@@ -177,11 +213,11 @@ def down(settings: RolloutSettings, grace_s: float = 5.0) -> None:
     target = connect(settings)
     target.gateway.stop(grace_s)
     for one in target.slots.values():
-        process, notes = one.find(), one.notes
+        process, spec = one.process, one.spec
         if process:
             process.end(grace_s)
-        if notes:  # so that nobody wonders why it ended
-            one.note(notes.model_copy(update={"stopping": process.identity if process else "ended"}))
+        if spec:  # it was asked to: not a crash
+            one.save(spec.model_copy(update={"stopping": process.identity if process else "ended"}))
 
 
 def tags(settings: RolloutSettings) -> list[str]:
@@ -191,11 +227,11 @@ def tags(settings: RolloutSettings) -> list[str]:
 
 
 def wait_ready(target: LocalTarget, slot: Slot, digest: str, timeout_s: float) -> None:
-    """Until the slot's server is ready with `digest`. Raises TargetError when it ends by itself or takes too long."""
+    """Until the slot's server is ready with `digest`. Raises TargetError when it crashes or takes too long."""
     deadline_s = time.monotonic() + timeout_s
     one = target.slots[slot]
     while True:
-        state = one.state(one.find())
+        state = one.state(one.process)
         if state.ready and state.digest == digest:
             return
         if state.empty:

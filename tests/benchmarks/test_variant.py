@@ -93,6 +93,7 @@ def project(tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch) -
     """A project whose one variant is the tiny model itself, served by the torch runtime."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["benchmark"] = {"batches": [1, 2], "output_tokens": 6, "rounds": 3}
+    raw["select"]["compare_with"] = "same"
     raw["recipes"] = {"same": {"quantizer": "none", "runtime": "torch"}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.chdir(tmp_path)

@@ -23,9 +23,9 @@ import httpx
 import pytest
 import yaml
 
+from approval import webhook
 from rehearsal import local_target, traffic
 from rehearsal.processes import free_ports
-from rollout import approval_subscription
 from rollout.params import RolloutSettings
 from rollout.targets import Version, local
 from tests.ci.click import set_alias
@@ -35,7 +35,10 @@ from tests.parts import mlflow_server
 from tests.rollout.stage import analysed
 from tests.rollout.test_local import CONDITIONS, PHASE
 
-ROOMS = ("core", "data", "models", "pipelines", "rollout", "serving")
+ROOMS = (
+    "approval", "core", "data", "evaluation", "gateway", "host", "models", "pipelines", "registry", "rollout",
+    "runtimes", "serving",
+)  # fmt: skip
 SECRET = "webhook-secret-of-the-test"
 
 
@@ -60,7 +63,7 @@ class House:
         return {"ASSAY_PRODUCTION_DIR": str(self.production), **self.server.environment}
 
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.rollout.local.port}"
+        return f"http://127.0.0.1:{self.settings.rollout.options('local').port}"
 
 
 @pytest.fixture
@@ -161,9 +164,7 @@ def _relay(house: House) -> Iterator[None]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline_s, log.read_text()
                 time.sleep(0.1)
-            approval_subscription.register(
-                house.server.client(), f"http://127.0.0.1:{port}{approval_subscription.PATH}", SECRET
-            )
+            webhook.subscribe(house.server.client(), f"http://127.0.0.1:{port}{webhook.PATH}", SECRET)
             yield
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from ci import measured, recipes
 from pipelines import params
@@ -78,13 +79,19 @@ def test_the_matrix_is_that_of_params() -> None:
 
 def test_a_recipe_goes_to_the_runner_of_its_runtime() -> None:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    raw["recipes"] = {"a": {"quantizer": "none"}, "b": {"quantizer": "none", "runtime": "torch"}}
-    raw["ci"] = {"runners": {"torch": "big-gpu"}}
+    raw["select"]["compare_with"] = "a"
+    raw["recipes"] = {"a": {"quantizer": "none", "runtime": "ort"}} | {
+        name: {"quantizer": "none", "runtime": "vllm"} for name in ("b", "c")
+    }
+    raw["ci"] = {"runners": {"c": "gpu-large"}}
     made = yaml.safe_load(recipes.render(params.Params.model_validate(raw)))
     assert made[".recipes"]["parallel"]["matrix"] == [
         {"ASSAY_RUNNER": "cpu", "RECIPE": ["a"]},
-        {"ASSAY_RUNNER": "big-gpu", "RECIPE": ["b"]},
+        {"ASSAY_RUNNER": "gpu", "RECIPE": ["b"]},
+        {"ASSAY_RUNNER": "gpu-large", "RECIPE": ["c"]},
     ]
+    with pytest.raises(ValidationError, match=r"no recipe 'd' for ci.runners"):
+        params.Params.model_validate(raw | {"ci": {"runners": {"d": "gpu"}}})
 
 
 def test_jobs_name_stages_that_exist_and_records_where_they_are() -> None:

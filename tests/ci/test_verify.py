@@ -41,7 +41,7 @@ def test_another_digest_than_the_approved_one(tmp_path: Path) -> None:
         verify.check(Shelf(tmp_path).registry, 2, "0000")
 
 
-@pytest.mark.parametrize(("now", "words"), [(1, "now points at version 1"), (None, "was taken away")])
+@pytest.mark.parametrize(("now", "words"), [(1, "now points at version 1"), (None, "was removed")])
 def test_an_approval_that_was_withdrawn(tmp_path: Path, now: int | None, words: str) -> None:
     shelf = Shelf(tmp_path)
     shelf.point("approved", now)

@@ -10,7 +10,8 @@ import pytest
 
 from core.errors import TargetError
 from rollout.params import AnalysisPhase
-from rollout.targets import _promql, argo
+from rollout.targets import argo
+from rollout.targets.cluster import promql
 from tests.contract.test_targets import LIMITS, Place, cluster, on_argo
 from tests.parts import kube_argo
 from tests.parts.kube import Cluster
@@ -111,7 +112,7 @@ def test_a_condition_as_promql() -> None:
     requests = 'sum(increase(assay_requests_total{digest="{{args.digest}}"}[30s]))'
     errors = 'sum(increase(assay_requests_total{digest="{{args.digest}}",code=~"5.."}[30s])) or vector(0)'
     rate = f"scalar(({errors}) / {requests})"
-    assert _promql.query("error_rate <= 0.01", phase) == (
+    assert promql.query("error_rate <= 0.01", phase) == (
         f"vector(((({rate} <= bool 0.01)) + 0 * {rate}) / ((scalar({requests}) >= bool 20)))"
     )
 
@@ -129,7 +130,7 @@ def test_a_condition_as_promql() -> None:
 def test_the_translation_means_the_same(text: str, values: tuple[float, float], holds: bool) -> None:
     """PromQL's scalar arithmetic is Python's, but for `bool`: so with figures put in, Python can work it out."""
     phase = AnalysisPhase(interval_s=30, success_condition={"x": text})
-    arithmetic = _promql.query(text, phase).split(" + 0 * ")[0].removeprefix("vector((")
+    arithmetic = promql.query(text, phase).split(" + 0 * ")[0].removeprefix("vector((")
     for name, value in zip(("error_rate", "baseline_error_rate"), values, strict=True):
-        arithmetic = arithmetic.replace(_promql._figure(name, "[30s]"), str(value))
+        arithmetic = arithmetic.replace(promql._figure(name, "[30s]"), str(value))
     assert bool(eval(arithmetic.replace(" bool", ""), {"__builtins__": {}})) is holds

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from core.errors import ConfigError, TargetError
-from rollout.targets import _deployment, kubernetes
+from rollout.targets import kubernetes
+from rollout.targets.cluster import deployment
 from tests.contract.test_targets import LIMITS, Place, cluster
 from tests.parts.kube import TOKEN, Cluster
 from tests.rollout.stage import ROOT, settings
@@ -112,7 +113,7 @@ def test_a_restarted_container_is_another_process(pair: tuple[Cluster, Place]) -
 
 def test_a_slot_with_one_pod_of_two_ready_is_not_ready(tmp_path: Path) -> None:
     with cluster(tmp_path) as (found, place):
-        target = kubernetes.connect(settings(kubernetes={"replicas": 2}, **LIMITS))
+        target = kubernetes.connect(settings(targets={"kubernetes": {"replicas": 2}}, **LIMITS))
         target.start("blue", place.one)
         place.wait(lambda seen: seen.slots["blue"].ready)
         assert len(found.all("v1/pods", slot="blue")) == 2
@@ -141,7 +142,9 @@ def test_other_filters_of_the_route_stay(pair: tuple[Cluster, Place]) -> None:
 
 def test_every_manifest_fits_kubernetes_own_schema(tmp_path: Path) -> None:
     with cluster(tmp_path) as (_, place):
-        wanted = _deployment.render("slot.yaml.jinja", settings(**LIMITS).rollout, slot="blue", version=place.one)
+        wanted = deployment.render(
+            "slot.yaml.jinja", kubernetes.Options(), settings(**LIMITS).rollout, slot="blue", version=place.one
+        )
     for file in ("services.yaml", "rbac.yaml"):
         wanted += yaml.safe_load_all((FOLDER / file).read_text())
     for one in wanted:

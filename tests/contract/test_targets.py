@@ -5,19 +5,25 @@ A target joins by one line in `PLACES`: how to open a place with two verified ve
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from core.errors import TargetError
+from core import plugins
+from core.errors import ConfigError, TargetError
+from core.params import Section
 from models import manifest
 from rehearsal import local_target
-from rollout.targets import SLOTS, Observation, Target, Version, argo, kubernetes, local
+from rollout.params import TARGETS
+from rollout.targets import SLOTS, Observation, Slot, Target, Version, argo, kubernetes, local
 from tests.parts import kube, kube_argo, kube_server
 from tests.parts.memory_target import MemoryTarget
 from tests.rollout.stage import ROOT, settings, version
@@ -34,6 +40,7 @@ class Place:
     one: Version
     two: Version
     first: Callable[[], None] | None = None  # where a first version goes live in another way than by a switch
+    kill: Callable[[Slot], None] | None = None  # where nothing but the target starts a slot again that died
 
     def __post_init__(self) -> None:
         self.target = self.again()
@@ -54,7 +61,8 @@ def _versions(root: Path) -> tuple[Version, Version]:
 
 @contextmanager
 def memory(root: Path) -> Iterator[Place]:
-    yield Place(lambda: MemoryTarget(root / "target.json"), *_versions(root))
+    path = root / "target.json"
+    yield Place(lambda: MemoryTarget(path), *_versions(root), kill=lambda slot: MemoryTarget(path).kill(slot))
 
 
 @contextmanager
@@ -91,8 +99,16 @@ def on_argo(root: Path) -> Iterator[Place]:
 @contextmanager
 def on_this_machine(root: Path) -> Iterator[Place]:
     """Real servers behind a real Envoy."""
-    with local_target.stack(root / "s") as (found, _):
-        yield Place(lambda: local.connect(found), local_target.version(root, 1), local_target.version(root, 2))
+    with local_target.stack(root / "s") as (found, target):
+
+        def kill(slot: Slot) -> None:
+            process = target.slots[slot].process
+            assert process is not None
+            process.signal(signal.SIGKILL)
+            assert process.wait(5)
+
+        versions = local_target.version(root, 1), local_target.version(root, 2)
+        yield Place(lambda: local.connect(found), *versions, kill=kill)
 
 
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
@@ -120,6 +136,36 @@ def live(place: Place) -> Place:
     place.wait(lambda seen: seen.slots["blue"].ready)
     place.target.switch("blue")
     return place
+
+
+def test_every_target_is_held_to_the_contract_and_has_options_of_its_own() -> None:
+    assert set(plugins.known(TARGETS)) == PLACES.keys() - {"memory"}
+    for name in plugins.known(TARGETS):
+        module = plugins.load(TARGETS, name)
+        assert issubclass(module.Options, Section)
+        assert module.Options.__module__ == module.__name__
+        assert callable(module.connect)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target": "nomad"}, "no target 'nomad'; known: argo, kubernetes, local"),
+        ({"targets": {"nomad": {}}}, "no target 'nomad'; known: argo, kubernetes, local"),
+        ({"targets": {"argo": {"replica": 2}}}, "argo: replica: Extra inputs are not permitted"),
+        ({"targets": {"local": {"port": 0}}}, "local: port: Input should be greater than or equal to 1"),
+        ({"target": "local", "targets": {"kubernetes": {"keep_s": 1}}}, "kubernetes: keep_s"),
+    ],
+)
+def test_options_are_checked_when_params_are_read(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        settings(**changes)
+
+
+def test_a_local_target_on_two_ports_is_refused_when_it_is_opened() -> None:
+    shared = settings(targets={"local": {"port": 8081}})
+    with pytest.raises(ConfigError, match=r"rollout\.targets\.local: .*three different ports"):
+        local.connect(shared)
 
 
 def test_an_empty_place(place: Place) -> None:
@@ -199,3 +245,22 @@ def test_counters_belong_to_one_process_and_only_grow(live: Place) -> None:
     assert first.identity == last.identity == live.target.observe().slots["blue"].identity
     assert last.at > first.at
     assert last.requests >= first.requests
+
+
+def test_what_runs_needs_no_healing(live: Place) -> None:
+    live.target.start("green", live.two)
+    live.wait(lambda seen: seen.slots["green"].ready)
+    assert live.target.heal_gateway(dry=True) is None
+    live.target.stop("green", 1)
+    live.wait(lambda seen: seen.slots["green"].empty)
+    assert [live.target.crashed(slot) for slot in SLOTS] == [None, None], "one was asked to end"
+
+
+def test_a_live_slot_that_crashed_is_started_again(live: Place) -> None:
+    if live.kill is None:
+        pytest.skip("the kubelet starts it again")
+    live.kill("blue")
+    assert [live.again().crashed(slot) for slot in SLOTS] == [live.one.digest, None]
+    live.target.start("blue", live.one)
+    seen = live.wait(lambda seen: seen.slots["blue"].ready)
+    assert (seen.live, live.target.crashed("blue")) == ("blue", None)

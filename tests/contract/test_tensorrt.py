@@ -15,7 +15,7 @@ from export import fused, standard
 from host import gpu
 from models import families
 from runtimes import tensorrt
-from runtimes._tensorrt_steps import Batch
+from runtimes.tensorrt import Batch
 from tests.contract.test_runtimes import (  # the same tests, on this module's `case`
     PROMPT_LENGTHS,
     THREADS,

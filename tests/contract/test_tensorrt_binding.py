@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.measure import worker
 from core.errors import RuntimeFault
 from export import fused
 from models import families
 from quantizers import Context, trt_fp16
 from runtimes import tensorrt
-from runtimes._tensorrt_session import EngineSession
+from runtimes.tensorrt import EngineSession
 from tests.parts.ort_session import OrtSession
 from tests.parts.trt_library import on_onnxruntime
 from trt import profiles
@@ -78,5 +77,5 @@ def test_a_batch_that_the_card_has_no_memory_for_says_what_to_lower_and_a_smalle
         patched.setattr(torch, "empty", limited)
         with pytest.raises(RuntimeFault, match=r"batch 3 .*out of memory.*: lower the batch") as refused:
             runtime.generate([[9], [8], [7]], 4)
-        assert worker._is_out_of_memory(refused.value), "the benchmark then halves the batch"
+        assert tensorrt.TRAITS.is_out_of_memory(refused.value), "the benchmark then halves the batch"
         assert len(runtime.generate([[9], [8]], 4, ignore_eos=True)) == 2

@@ -11,8 +11,8 @@ import pytest
 from core.errors import DataError
 from data import splits
 from data.expectations import run, table
+from data.items import tokenize
 from data.params import DataParams
-from data.tokenize import tokenize
 from models import tokenizer
 
 MAX_TOKENS, CONTEXT_TOKENS = 192, 512

@@ -10,7 +10,6 @@ import pytest
 from core.errors import DataError
 from data import items
 from data.records import Item
-from data.tokenize import tokenize
 from models import tokenizer
 
 
@@ -20,13 +19,25 @@ def test_round_trip(tmp_path: Path, tiny_qwen2: Path) -> None:
         Item(id="b", suite="s", task="t", question="é ☃?", answer="x", kind="jsonl", metadata="{}"),
     ]
     words = tokenizer.load(tiny_qwen2)
-    rows = tokenize(questions, words)
+    rows = items.tokenize(questions, words)
     items.save(tmp_path, "train", rows)
     assert items.load(tmp_path, "train") == rows
     assert words.decode(rows[0].prompt_ids) == rows[0].prompt
     assert rows[0].prompt.endswith("<think>\n")
     assert rows[0].target_ids[-1] == words.eos_token_id
     assert rows[1].target_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [("problems", "boxed_strict"), ("jsonl", "boxed"), ("lm_eval", "boxed_any"), ("reasoning_gym", "reasoning_gym")],
+)
+def test_a_split_kept_without_scoring_rules_has_that_of_its_kind(tmp_path: Path, kind: str, scoring: str) -> None:
+    item = Item(id="a", suite="s", task="t", question="q", answer="1", kind=kind)
+    items.save(tmp_path, "train", [items.Prepared(item, (1,), ())])
+    path = tmp_path / "train.parquet"
+    pd.read_parquet(path).drop(columns="scoring").to_parquet(path)
+    assert items.load(tmp_path, "train")[0].item.scoring == item.scoring == scoring
 
 
 def test_missing_and_foreign_files(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from core import plugins
 from core.errors import ConfigError, DataError
 from data import items as prepared
 from data import replies
-from data.normal_form import normal_form
+from data.items import normal_form
 from data.records import Item
 
 LM_EVAL = {
@@ -98,6 +98,23 @@ def test_contract(suite: tuple[str, dict[str, Any]]) -> None:
             f"</think>\\boxed{{{item.answer}9}}",
         ):
             assert not prepared.is_right(item, wrong), wrong
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "lm_eval"])
+def test_the_scoring_rule_is_chosen_in_params(kind: str) -> None:
+    suite = plugins.load("data.suites", kind).Options
+    options = {"path": "mine.jsonl"} if kind == "jsonl" else {"tasks": ["gsm8k"]}
+    assert suite.model_validate(options | {"scoring": "boxed_strict"}).scoring == "boxed_strict"
+    known = ", ".join(plugins.known("data.scoring"))
+    with pytest.raises(ValidationError, match=f"no scoring 'boxd'; known: {known}"):
+        suite.model_validate(options | {"scoring": "boxd"})
+
+
+def test_a_line_is_scored_by_the_rule_that_was_asked_for(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "mine.jsonl", [{"question": "1?", "answer": "1,000"}])
+    for scoring, right in (("boxed", True), ("boxed_strict", False)):
+        (item,) = draw("jsonl", {"path": str(path), "scoring": scoring}, 1)
+        assert prepared.is_right(item, "</think>\\boxed{1000}") == right
 
 
 def test_options_are_closed(suite: tuple[str, dict[str, Any]]) -> None:

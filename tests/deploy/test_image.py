@@ -40,7 +40,7 @@ def test_it_runs_as_the_user_and_on_the_port_of_the_manifests() -> None:
     [user] = dockerfile.values("USER")
     pod = (ROOT / "deploy" / "kubernetes" / "rollout" / "pod.yaml.jinja").read_text()
     assert f"runAsUser: {user.split(':')[0]}," in pod
-    port = str(params.load(ROOT / "params.yaml").rollout.kubernetes.port)
+    port = str(params.load(ROOT / "params.yaml").rollout.options("kubernetes").port)
     assert dockerfile.values("EXPOSE") == [port]
     assert port in dockerfile.command()
     assert f":{port}/health/ready" in dockerfile.health_check()[-1]

@@ -40,7 +40,7 @@ def test_three_replicas_with_one_gpu_each_on_the_port_that_params_name(
 ) -> None:
     assert objects["Deployment"]["spec"]["replicas"] == 3
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    cluster = params.load(ROOT / "params.yaml").rollout.kubernetes
+    cluster = params.load(ROOT / "params.yaml").rollout.options("kubernetes")
     [port] = container["ports"]
     assert port["containerPort"] == cluster.port == 8000
     [served] = objects["Service"]["spec"]["ports"]
@@ -70,7 +70,7 @@ def test_the_image_is_named_by_its_digest_and_nothing_by_latest(container: Any) 
     for file in (ROOT / "deploy").rglob("*.yaml*"):
         for image in re.findall(r"^\s*(?:- )?image: (\S+)", file.read_text(), re.MULTILINE):
             assert "@sha256:" in image or "{{" in image, f"{file}: {image}"
-    assert "@sha256:" in params.load(ROOT / "params.yaml").rollout.kubernetes.image
+    assert "@sha256:" in params.load(ROOT / "params.yaml").rollout.options("kubernetes").image
 
 
 def test_a_pod_may_write_to_tmp_alone_and_has_time_to_drain(objects: dict[str, Any], container: Any) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from models import manifest
 from models.params import Recipe
-from rollout.targets import Version, _deployment
+from rollout.targets import Version
+from rollout.targets.cluster import deployment
 from tests.rollout.stage import REFERENCE, settings
 
 READY_S = 90
@@ -21,7 +22,8 @@ def _pod(folder: Path, runtime: str, template: str = "slot.yaml.jinja") -> Any:
     manifest.write(folder, variant="v", recipe=recipe, model_folder=REFERENCE, facts={}, libraries=())
     version = Version("assay", 1, manifest.digest(folder), folder)
     rollout = settings(timeouts={"ready_s": READY_S}).rollout
-    found = _deployment.render(template, rollout, slot="blue", version=version)[-1]
+    options = rollout.options("argo")
+    found = deployment.render(template, options, rollout, slot="blue", version=version, keep_s=options.keep_s)[-1]
     if template.startswith("slot"):
         kubernetes_validate.validate(found, kubernetes_validate.latest_version(), strict=True)
     return found["spec"]["template"]["spec"]

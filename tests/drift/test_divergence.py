@@ -8,6 +8,8 @@ from scipy.special import softmax as scipy_softmax
 from core.errors import RuntimeFault
 from drift import divergence
 from drift.divergence import TokenScores
+from drift.records import Metric
+from tests.drift.metrics import seen
 
 RNG = np.random.default_rng(5)
 
@@ -16,6 +18,18 @@ def noisy(scale: float, tokens: int = 40) -> TokenScores:
     reference = RNG.normal(0, 3, (tokens, 30)).astype(np.float32)
     variant = reference + RNG.normal(0, scale, reference.shape).astype(np.float32)
     return divergence.score(reference, variant, RNG.integers(0, 30, tokens))
+
+
+def value(metric: Metric) -> float:
+    assert metric.value is not None
+    return metric.value
+
+
+def bounds(metric: Metric) -> tuple[float, float, float]:
+    """Low, value, high."""
+    assert metric.low is not None
+    assert metric.high is not None
+    return metric.low, value(metric), metric.high
 
 
 def test_score_is_what_scipy_computes() -> None:
@@ -51,34 +65,36 @@ def test_a_logit_that_is_not_a_number_is_named() -> None:
         divergence.score(good, np.zeros((2, 4), np.float32), [0, 0])
 
 
-def test_summary_rests_on_its_counts_and_more_noise_drifts_more() -> None:
-    little = divergence.summarize([noisy(0.1) for _ in range(30)], seed=1)
-    much = divergence.summarize([noisy(1.0) for _ in range(30)], seed=1)
-    assert little is not None
-    assert much is not None
-    assert (little.items, little.tokens, little.kl_mean.count) == (30, 1200, 1200)
-    assert little.kl_mean.low < little.kl_mean.value < little.kl_mean.high < much.kl_mean.low
-    assert much.top1_agreement.high < little.top1_agreement.low
-    assert little.kl_mean.value < little.kl_p99 <= little.kl_max
-    assert little.perplexity_ratio.low < little.perplexity_ratio.value < little.perplexity_ratio.high
+def test_figures_rest_on_their_counts_and_more_noise_drifts_more() -> None:
+    little = seen.teacher_forced([noisy(0.1) for _ in range(30)], seed=1)
+    much = seen.teacher_forced([noisy(1.0) for _ in range(30)], seed=1)
+    assert {metric.count for metric in little.values()} == {1200}
+    kl = bounds(little["kl_mean_nats"])
+    assert kl[0] < kl[1] < kl[2] < bounds(much["kl_mean_nats"])[0]
+    assert bounds(much["top1_agreement"])[2] < bounds(little["top1_agreement"])[0]
+    assert kl[1] < value(little["kl_p99_nats"]) <= value(little["kl_max_nats"])
+    ratio = bounds(little["perplexity_ratio"])
+    assert ratio[0] < ratio[1] < ratio[2]
+    both = little["perplexity"]
+    assert value(both) / (both.reference or 0.0) == pytest.approx(ratio[1])
 
 
 def test_intervals_are_clustered_by_item() -> None:
     """Forty copies of a token carry no more than one: repeating tokens inside items must not narrow the interval."""
     values = RNG.exponential(1.0, 25)
 
-    def items(copies: int) -> list[TokenScores]:
-        return [
+    def widths(copies: int) -> list[float]:
+        items = [
             TokenScores(kl, (kl < 1.0).astype(float), kl, 2 * kl)
             for kl in (np.full(copies, value) for value in values)
         ]
+        found = seen.teacher_forced(items, seed=2)
+        both = (bounds(found["kl_mean_nats"]), bounds(found["top1_agreement"]))
+        return [high - low for low, _, high in both]
 
-    once, often = divergence.summarize(items(1), seed=2), divergence.summarize(items(40), seed=2)
-    assert once is not None
-    assert often is not None
-    assert often.kl_mean.high - often.kl_mean.low == pytest.approx(once.kl_mean.high - once.kl_mean.low)
-    wide, narrow = once.top1_agreement, often.top1_agreement
-    assert narrow.high - narrow.low == pytest.approx(wide.high - wide.low, rel=0.1)
+    once, often = widths(1), widths(40)
+    assert often[0] == pytest.approx(once[0])
+    assert often[1] == pytest.approx(once[1], rel=0.1)
 
 
 def test_bootstrap_covers_the_mean() -> None:
@@ -87,19 +103,17 @@ def test_bootstrap_covers_the_mean() -> None:
     for run in range(300):
         levels = rng.exponential(1.0, 40)
         data = [TokenScores(rng.exponential(level, 20), *[np.ones(20)] * 3) for level in levels]
-        found = divergence.summarize(data, seed=run)
-        assert found is not None
-        covered += found.kl_mean.low <= 1.0 <= found.kl_mean.high
+        found = divergence.per_token([item.kl.sum() for item in data], data, seed=run)
+        covered += found.low <= 1.0 <= found.high
     assert covered / 300 >= 0.88
 
 
 def test_full_agreement_still_has_a_width_and_one_item_has_no_interval() -> None:
     same = [noisy(0.0) for _ in range(10)]
-    found = divergence.summarize(same, seed=0)
-    assert found is not None
-    assert (found.top1_agreement.value, found.top1_agreement.high) == (1.0, 1.0)
-    assert found.top1_agreement.low < 0.75  # ten items cannot show more
-    assert divergence.summarize(same[:1], seed=0) is None
+    low, agreement, high = bounds(seen.teacher_forced(same, seed=0)["top1_agreement"])
+    assert (agreement, high) == (1.0, 1.0)
+    assert low < 0.75  # ten items cannot show more
+    assert seen.teacher_forced(same[:1], seed=0) == {}
 
 
 def test_blocks_do_not_change_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:

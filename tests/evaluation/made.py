@@ -1,5 +1,5 @@
 """A project folder with everything `stages.evaluate` reads: a tiny real model, items, and versions that answer from a
-table (see runtimes/tabled.py)."""
+table (see runtimes/canned.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 import runtimes
 from core import paths
-from data import items, tokenize
+from data import items
 from data.items import Prepared
 from data.records import Item
 from models import families, manifest, tokenizer
@@ -42,13 +42,13 @@ def rows(model_folder: Path, count: int = BUDGET) -> list[Prepared]:
         )
         for number in range(count)
     ]
-    return tokenize.tokenize(made, tokenizer.load(model_folder))
+    return items.tokenize(made, tokenizer.load(model_folder))
 
 
 def project(folder: Path, model_folder: Path, prepared: Sequence[Prepared], **evaluate: Any) -> None:
-    """params.yaml with recipes `tabled` and `original` (torch), the model and the evaluation split below `folder`."""
+    """params.yaml with recipes `canned` and `original` (torch), the model and the evaluation split below `folder`."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["recipes"] = {name: {"quantizer": "none", "runtime": name} for name in ("tabled", "torch")}
+    params["recipes"] = {name: {"quantizer": "none", "runtime": name} for name in ("canned", "torch")}
     params["generation"]["max_tokens"] = MAX_TOKENS
     params["evaluate"] |= {"chunk_items": CHUNK_ITEMS, "batch": CHUNK_ITEMS, "teacher_forced_items": 96, **evaluate}
     params["evaluate"].setdefault("margin_points", 3.0)
@@ -79,13 +79,13 @@ def version(
     folder.mkdir(parents=True, exist_ok=True)
     table = {"answers": answers, "noise": noise, "vocabulary": vocabulary, "delay_s": delay_s}
     (folder / "table.json").write_text(json.dumps(table))
-    recipe = Recipe(quantizer="none", runtime="tabled")
+    recipe = Recipe(quantizer="none", runtime="canned")
     manifest.write(folder, variant=folder.name, recipe=recipe, model_folder=model_folder, facts={})
     return folder
 
 
 def command(*arguments: str) -> list[str]:
-    """`python -m stages.evaluate` in a process that also knows the runtime `tabled`."""
+    """`python -m stages.evaluate` in a process that also knows the runtime `canned`."""
     script = (
         "import sys, tests.evaluation.made; from core import cli; from stages import evaluate; cli.run(evaluate.main)"
     )

@@ -15,7 +15,7 @@ DECODING = Decoding(max_tokens=made.MAX_TOKENS, batch=16, chunk_items=20)
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TABLED_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("CANNED_LOG", str(tmp_path / "log"))
     (tmp_path / "log").write_text("")
     return tmp_path / "log"
 

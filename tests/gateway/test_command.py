@@ -1,4 +1,4 @@
-"""The gateway by hand."""
+"""The gateway as an operator runs it."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ def test_a_restart_takes_new_settings_and_keeps_the_route(
 ) -> None:
     with local_target.stack(tmp_path / "s") as (settings, target):
         local.up(settings, versions[0])
-        slot, before = target.slots["blue"].find(), target.gateway.observed()
-        limited = settings.rollout.local.model_copy(update={"rate_limit": RateLimitParams(requests=1)})
-        changed = settings.model_copy(update={"rollout": settings.rollout.model_copy(update={"local": limited})})
+        slot, before = target.slots["blue"].process, target.gateway.observed()
+        limited = settings.rollout.options("local").model_copy(update={"rate_limit": RateLimitParams(requests=1)})
+        changed = settings.model_copy(
+            update={"rollout": settings.rollout.model_copy(update={"targets": {"local": limited}})}
+        )
         gateway.main(["restart"], changed)
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["generation"] == before.generation
-        assert target.slots["blue"].find() == slot
+        assert target.slots["blue"].process == slot
         body = {"text": "1 2", "max_tokens": 4}
         answers = [httpx.post(f"{target.gateway.url}/predict", json=body, timeout=30) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]

@@ -64,13 +64,12 @@ def test_the_route_that_envoy_reports_is_the_one_that_users_take(gateway: Gatewa
     with Slot("blue", settings.blue_port), Slot("green", settings.green_port):
         for number, name in enumerate(("blue", "green", "blue"), start=2):
             assert gateway.route(name) == number  # type: ignore[arg-type]  # the loop's names are slots
-            assert gateway.observed_generation() == number
+            assert gateway.observed().generation == number
             answer = _ask(gateway)
             assert (answer.text, answer.headers["x-assay-manifest"]) == (name, f"digest-{name}")
         assert gateway.route("blue") == 4, "nothing to change"
         assert gateway.counts("blue").users == 2
         assert gateway.counts("green").users == 1
-        assert max(gateway.latency_ms("blue").values()) <= 2
     assert httpx.get(f"{gateway.url}/metrics").status_code == 404, "a slot's metrics are not for users"
 
 

@@ -65,7 +65,7 @@ def test_what_is_lost_is_counted(tmp_path: Path, streaming_versions: list[Versio
         traffic = Traffic(long).start()
         while len(traffic.requests) < 20:
             time.sleep(0.05)
-        process = target.slots["blue"].find()
+        process = target.slots["blue"].process
         assert process is not None
         process.signal(signal.SIGKILL)
         time.sleep(0.5)
@@ -78,7 +78,7 @@ def test_what_is_lost_is_counted(tmp_path: Path, streaming_versions: list[Versio
     assert counts.cut > 0
     assert counts.users_5xx > 0
     assert seen.slots["blue"].empty
-    assert "blue ended by itself" in seen.problems[0]
+    assert "blue crashed" in seen.problems[0]
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def test_a_slot_that_does_not_end_is_killed_after_its_time(
     _, target = running
     target.start("green", slow_versions[1])
     local.wait_ready(target, "green", slow_versions[1].digest, 60)
-    process = target.slots["green"].find()
+    process = target.slots["green"].process
     assert process is not None
     process.signal(signal.SIGSTOP)
     target.stop("green", 0.5)

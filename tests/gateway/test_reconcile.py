@@ -13,9 +13,9 @@ import httpx
 
 from pipelines import reconcile
 from rehearsal import local_target
-from rollout.desk import Desk
 from rollout.questions import asker
 from rollout.record import RolloutRecord, Who
+from rollout.session import Session
 from rollout.targets import Version, local
 from tests.parts.memory_registry import MemoryRegistry
 
@@ -28,14 +28,14 @@ def test_envoy_killed_under_a_live_slot(tmp_path: Path, versions: tuple[Version,
         def run(*argv: str) -> tuple[int, list[dict[str, Any]]]:
             lines: list[str] = []
 
-            def opened(options: argparse.Namespace) -> Desk:
-                return Desk(settings, record, target, registry, who, asker(settings), options.json, lines.append)
+            def opened(options: argparse.Namespace) -> Session:
+                return Session(settings, record, target, registry, who, asker(settings), options.json, lines.append)
 
             return reconcile.main([*argv, "--json"], opened=opened), [json.loads(line) for line in lines]
 
         local.up(settings, versions[0])
         assert run() == (0, [])
-        generation = target.gateway.observed_generation()
+        generation = target.gateway.observed().generation
         envoy = target.gateway.process
         assert envoy is not None
         envoy.signal(signal.SIGKILL)
@@ -53,13 +53,13 @@ def test_envoy_killed_under_a_live_slot(tmp_path: Path, versions: tuple[Version,
 
 
 def _killed_slot(run: Callable[..., Any], settings: Any, target: local.LocalTarget, version: Version) -> None:
-    slot = target.slots["blue"].find()
+    slot = target.slots["blue"].process
     assert slot is not None
     slot.signal(signal.SIGKILL)
     assert slot.wait(5)
     code, said = run("--dry")
-    assert (code, said[-1]["what"]) == (1, "blue is live and ended by itself: version 1 would be started again")
-    assert target.slots["blue"].find() is None
+    assert (code, said[-1]["what"]) == (1, "blue is live and crashed: version 1 would be started again")
+    assert target.slots["blue"].process is None
     code, said = run()
     assert (code, said[-1]["subject"]) == (1, "slot")
     assert "version 1 was started again" in said[-1]["what"]

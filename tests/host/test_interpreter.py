@@ -1,4 +1,4 @@
-"""A command goes on under another environment's interpreter: same arguments, same process, once."""
+"""A command switches to another environment's interpreter: same arguments, same process, once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 import runtimes
 from host import interpreter
+from host.interpreter import Environment
 from runtimes import vllm
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ import os, sys
 from pathlib import Path
 from host import interpreter
 print(os.getpid(), Path(sys.prefix).name, *sys.argv[1:], flush=True)
-interpreter.go_on_in(Path(sys.argv[1]))
+interpreter.switch_interpreter(interpreter.Environment(sys.argv[1], "no.lock"))
 """
 
 
@@ -42,7 +43,7 @@ def _said(script: Path, *arguments: str) -> list[list[str]]:
     return [line.split() for line in run.stdout.splitlines()]
 
 
-def test_it_goes_on_there_once_with_its_arguments_and_its_process_id(other: Path, tmp_path: Path) -> None:
+def test_it_continues_there_once_with_its_arguments_and_its_process_id(other: Path, tmp_path: Path) -> None:
     script = tmp_path / "command.py"
     script.write_text(COMMAND)
     first, second = _said(script, str(other), "--and", "more")
@@ -57,9 +58,9 @@ def test_without_the_environment_it_stays(tmp_path: Path) -> None:
 
 
 def test_a_runtime_says_where_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    went: list[Path] = []
-    monkeypatch.setattr(interpreter, "go_on_in", went.append)
-    runtimes.go_where_it_runs("ort")
+    went: list[Environment] = []
+    monkeypatch.setattr(interpreter, "switch_interpreter", went.append)
+    runtimes.switch_interpreter_for("ort")
     assert went == []
-    runtimes.go_where_it_runs("vllm")
-    assert went == [vllm.ENVIRONMENT] == [ROOT / ".venv-gpu"]
+    runtimes.switch_interpreter_for("vllm")
+    assert went == [vllm.TRAITS.environment] == [Environment(".venv-gpu", "requirements-gpu.lock")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+import quantizers
 from calibration import run as calibration_run
 from calibration import statistics
 from calibration.params import CalibrateParams
@@ -16,7 +18,7 @@ from data.records import Item
 from export import fused, standard
 from models import families, manifest
 from models.params import Recipe
-from quantizers import Context
+from quantizers import Context, Input
 
 THREADS = 2
 CALIBRATE = CalibrateParams(prefill_items=16, decode_items=8, decode_steps=8, batch=4, sample_rows=128)
@@ -54,9 +56,35 @@ def context(model_folder: Path, folder: Path, rows: Sequence[Prepared]) -> Conte
 
 
 def variant(name: str, recipe: Recipe, context: Context, folder: Path) -> Path:
-    """What `quantize` leaves for `recipe` in `folder`."""
-    quantizer = plugins.load("quantizers", recipe.quantizer)
+    """What `quantize` leaves for `recipe` in `folder`, made of nothing but the inputs that its quantizer names."""
+    quantizer, about = plugins.load("quantizers", recipe.quantizer), quantizers.traits(recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    facts = quantizer.quantize(context, quantizer.Options.model_validate(recipe.options), folder)
-    manifest.write(folder, variant=name, recipe=recipe, model_folder=context.model_folder, facts=facts)
+    with tempfile.TemporaryDirectory() as place:
+        named = _only(about.inputs, context, Path(place))
+        facts = quantizer.quantize(named, quantizers.options(name, recipe), folder)
+    manifest.write(
+        folder,
+        variant=name,
+        recipe=recipe,
+        model_folder=context.model_folder,
+        facts=facts,
+        libraries=about.libraries,
+    )
     return folder
+
+
+def _only(inputs: Sequence[Input], context: Context, place: Path) -> Context:
+    """`context` without what is not among `inputs`: links to the rest, below `place`."""
+    (place / "export").mkdir()
+    found: dict[Input, tuple[str, Path]] = {
+        "weights": ("model", context.model_folder),
+        "fused graph": ("export/fused", context.export_folder / "fused"),
+        "standard graph": ("export/standard", context.export_folder / "standard"),
+        "statistics": ("calibration", context.calibration_folder),
+        "items": ("data", context.data_folder),
+    }
+    for name in inputs:
+        link, path = found[name]
+        (place / link).symlink_to(path)
+    folders = (place / "model", place / "export", place / "calibration", place / "data")
+    return Context(*folders, context.threads, context.seed)

@@ -101,27 +101,6 @@ def test_the_override_is_explicit_and_said(
     assert "of memory needed" in warnings
 
 
-def test_available_memory_is_the_machines_or_less() -> None:
-    import psutil
-
-    assert 0 < preflight.available_memory_bytes() <= psutil.virtual_memory().total
-
-
-@pytest.mark.parametrize(("limit", "expected_mib"), [("max", None), (str(300 * 2**20), 300 - 200 + 50)])
-def test_a_containers_limit_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected_mib: int | None
-) -> None:
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text(f"{200 * 2**20}\n")
-    (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {50 * 2**20}\n")
-    monkeypatch.setattr(preflight, "CONTROL_GROUP", tmp_path)
-    import psutil
-
-    machine = int(psutil.virtual_memory().total)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=machine))
-    assert preflight.available_memory_bytes() == (machine if expected_mib is None else expected_mib * 2**20)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A real disk of 1 MiB where this user may mount one, else a folder that says it is one."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import TargetError
-from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Version, other
+from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Target, Version, other
 
 RATE = 4000.0  # requests a second, so that a few milliseconds are enough for an analysis
 
@@ -32,11 +32,12 @@ class Script:
     streams_s: float = 0.0  # open streams last for so long after the route has left
 
 
-class MemoryTarget:
+class MemoryTarget(Target):
     def __init__(self, path: Path, script: Script | None = None) -> None:
         self.path, self.script = path, script or Script()
         if not path.exists():
-            empty: dict[str, Any] = {"live": None, "generation": 0, "mirrored": None, "count": 0, "left": {}}
+            empty: dict[str, Any] = {"live": None, "generation": 0, "mirrored": None, "count": 0}
+            empty |= {"left": {}, "crashed": {}}
             path.write_text(json.dumps(empty | {"slots": dict.fromkeys(SLOTS)}))
 
     def observe(self) -> Observation:
@@ -59,6 +60,7 @@ class MemoryTarget:
             now = time.time()
             state["slots"][slot] = {"digest": version.digest, "identity": f"p{state['count']}", "at": now}
             state["left"].pop(slot, None)
+            state["crashed"].pop(slot, None)
             if version.digest in self.script.dies:
                 state["slots"][slot] = None
 
@@ -97,7 +99,13 @@ class MemoryTarget:
     def kill(self, slot: Slot) -> None:
         """The slot's process dies."""
         with self._state() as state:
+            state["crashed"][slot] = state["slots"][slot]["digest"]
             state["slots"][slot] = None
+
+    def crashed(self, slot: Slot) -> str | None:
+        with self._state() as state:
+            digest: str | None = state["crashed"].get(slot)
+            return digest
 
     def _slot(self, state: dict[str, Any], slot: Slot) -> SlotState:
         found = state["slots"][slot]

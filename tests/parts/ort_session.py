@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 
 from models.families import Architecture
-from runtimes._tensorrt_steps import Feed, shapes
+from runtimes.tensorrt import Feed, shapes
 from trt import profiles
 from trt.profiles import Profile
 

@@ -1,4 +1,4 @@
-"""`python -m pipelines.reconcile` on parts that are files: what was lost, left behind or moved by hand."""
+"""`python -m pipelines.reconcile` on parts that are files: what was lost, left behind or changed manually."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
+from approval import trigger
+from approval.standing import Pipelines as Where
 from core.errors import ConfigError
 from pipelines import reconcile
-from rollout import planning
-from rollout.approval import Pipelines as Where
-from rollout.desk import Desk
+from rollout import findings, planning
 from rollout.record import Rollout
+from rollout.session import Session
 from rollout.states import State
+from tests.approval.setup import Pipelines, approve, down
 from tests.parts.memory_target import Script
-from tests.rollout.approvals import Pipelines, approve, down
 from tests.rollout.stage import QUICK, WHO, Stage, settings
 
 
@@ -36,9 +37,9 @@ class Place:
         """Exit code, and what was said of each subject."""
         lines: list[str] = []
 
-        def opened(options: argparse.Namespace) -> Desk:
+        def opened(options: argparse.Namespace) -> Session:
             stage = self.stage
-            return Desk(
+            return Session(
                 stage.settings, stage.record, stage.target, stage.registry, WHO, stage.ask, options.json, lines.append
             )
 
@@ -56,7 +57,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(reconcile, "QUIET_S", 0.0)
+    monkeypatch.setattr(findings, "QUIET_S", 0.0)
     stage = Stage(tmp_path)
     stage.put_live()
     return Place(stage)
@@ -101,7 +102,7 @@ def test_an_approval_that_had_its_rollout_is_not_triggered_again(tmp_path: Path,
     assert place.triggered == [2]
     approve(stage, None)
     assert place.run() == (0, {})
-    approve(stage, 2)  # a new act, though no webhook told of it
+    approve(stage, 2)  # a new act, though no webhook said so
     place.run()
     assert place.triggered == [2, 2]
 
@@ -120,7 +121,7 @@ def test_a_rollback_by_a_person_is_not_undone(place: Place) -> None:
 
 
 def test_a_first_run_does_not_repeat_an_old_rollout(place: Place) -> None:
-    """Before the relay was set up, version 2 was approved, promoted by hand and rolled back."""
+    """Before the relay was set up, version 2 was approved, promoted manually and rolled back."""
     approve(place.stage, 2)
     place.stage.target.script = Script(errors_live=frozenset({place.stage.digest(2)}))
     place.stage.promote()
@@ -132,15 +133,13 @@ def test_a_first_run_does_not_repeat_an_old_rollout(place: Place) -> None:
 def test_a_pipeline_that_never_began_its_rollout_is_a_problem(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     approve(place.stage, 2)
     place.run()
-    monkeypatch.setattr(reconcile, "PIPELINE_S", -1.0)
+    monkeypatch.setattr(trigger, "PIPELINE_S", -1.0)
     code, said = place.run()
     assert (code, place.triggered) == (1, [2])
     assert "look at the pipeline" in said["approval"]
 
 
-def test_gitlab_down_or_not_set_up_is_told_and_made_good_later(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rollout.approval_trigger.PAUSES_S", ())
-
+def test_gitlab_down_or_not_set_up_is_reported_and_made_good_later(place: Place) -> None:
     def missing() -> Where:
         raise ConfigError("no GitLab to trigger")
 
@@ -173,13 +172,13 @@ def test_dry_only_tells(place: Place) -> None:
     events = len(place.stage.record.events())
     code, said = place.run("--dry")
     assert code == 1
-    assert said["champion"] == "is version 1, not version 2: it was moved by hand"
+    assert said["champion"] == "is version 1, not version 2: changed manually"
     assert said["approval"] == "version 1 is approved and was not triggered: would be"
     assert len(place.stage.record.events()) == events
     assert place.triggered == []
 
 
-def test_a_champion_moved_by_hand_is_told_recorded_once_and_not_moved_back(place: Place) -> None:
+def test_a_champion_changed_manually_is_reported_recorded_once_and_not_moved_back(place: Place) -> None:
     place.stage.promote()
     place.stage.registry.set_aliases(1, 2)
     for _ in range(2):
@@ -190,7 +189,7 @@ def test_a_champion_moved_by_hand_is_told_recorded_once_and_not_moved_back(place
     assert len(place.stage.record.events("kind = 'alias_moved'")) == 1
 
 
-def test_a_champion_moved_by_hand_to_what_is_approved_does_not_count_as_its_rollout(place: Place) -> None:
+def test_a_champion_changed_manually_to_what_is_approved_does_not_count_as_its_rollout(place: Place) -> None:
     approve(place.stage, 2)
     place.stage.promote()
     place.stage.registry.set_aliases(1, 2)
@@ -223,7 +222,7 @@ def test_a_rollout_whose_controller_was_killed_is_carried_to_its_end(place: Plac
     killed(place.stage, rollout, moment)
     code, said = place.run()
     assert code == 0
-    assert "carried on to Succeeded" in said["rollout"]
+    assert "resumed, now Succeeded" in said["rollout"]
     assert said["approval"] == "version 2 is champion"
     assert place.triggered == []
     place.stage.record.verify_chain()
@@ -234,7 +233,7 @@ def test_it_is_carried_only_up_to_a_person_s_approval(place: Place) -> None:
     killed(place.stage, place.stage.create(approve=False), "half:start")
     code, said = place.run()
     assert code == 0
-    assert "carried on to AwaitingApproval" in said["rollout"]
+    assert "resumed, now AwaitingApproval" in said["rollout"]
     code, said = place.run()
     assert code == 0
     assert "awaits a person's approval" in said["rollout"]
@@ -248,11 +247,11 @@ def test_a_preview_that_nobody_came_back_for_is_ended(place: Place) -> None:
     time.sleep(0.3)
     code, said = place.run()
     assert code == 0
-    assert "carried on to Aborted" in said["rollout"]
+    assert "resumed, now Aborted" in said["rollout"]
     assert place.stage.target.observe().slots["green"].empty
 
 
-def test_a_rollout_in_another_process_s_hands_or_just_begun_is_let_alone(
+def test_a_rollout_that_another_process_runs_or_that_just_began_is_left_alone(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollout = place.stage.create()
@@ -260,8 +259,8 @@ def test_a_rollout_in_another_process_s_hands_or_just_begun_is_let_alone(
     place.stage.controller(lambda moment: said.append(place.run()[1]) if moment == "after:Promoting" else None).run(
         rollout
     )
-    assert "in another process's hands" in said[0]["rollout"]
-    monkeypatch.setattr(reconcile, "QUIET_S", 30.0)
+    assert "run by another process" in said[0]["rollout"]
+    monkeypatch.setattr(findings, "QUIET_S", 30.0)
     place.stage.registry.set_aliases(1, None)
     fresh = place.stage.create()
     assert "its record is fresh" in place.run()[1]["rollout"]

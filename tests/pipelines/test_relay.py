@@ -16,13 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
+from approval import relay_app, webhook
+from approval.ledger import ApprovalLedger
+from approval.standing import Standing
 from core.errors import ConfigError, RegistryError
 from models import manifest
-from pipelines import reconcile, relay
+from pipelines import reconcile
 from rehearsal.processes import free_ports
-from rollout import approval_subscription
-from rollout.approval import Standing
-from rollout.approval_record import ApprovalRecord
 from tests.parts import gitlab, mlflow_server
 from tests.rollout.stage import ROOT, version
 
@@ -89,8 +89,8 @@ class World:
             assert time.monotonic() < deadline_s, f"no line {wanted} in {self.log()[-10:]}"
             time.sleep(0.1)
 
-    def record(self) -> ApprovalRecord:
-        return ApprovalRecord(self.folder / "rollout.db")
+    def record(self) -> ApprovalLedger:
+        return ApprovalLedger(self.folder / "rollout.db")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in found.environment.items():
                     patch.setenv(name, value)
-                approval_subscription.register(server.client(), f"{found.url}{approval_subscription.PATH}", SECRET)
+                webhook.subscribe(server.client(), f"{found.url}{webhook.PATH}", SECRET)
             yield found
         finally:
             if found.process is not None:
@@ -146,9 +146,9 @@ def test_the_click_starts_one_pipeline_with_what_was_approved(world: World) -> N
     }
     line = world.wait_for_line(standing="triggered", version=1)
     assert line["pipeline_url"] == pipeline.web_url
-    told = [(event.kind, event.who) for event in world.record().history("assay", 1)]
-    assert told[0] == ("approved", "MLflow, actor not named")
-    assert told[1][0] == "trigger"
+    events = [(event.kind, event.who) for event in world.record().history("assay", 1)]
+    assert events[0] == ("approved", "MLflow, actor not named")
+    assert events[1][0] == "trigger"
     world.approve(1)  # a second click while it is under way
     assert world.wait_for_line(outcome="triggered")["status"] == 200
     assert len(world.gitlab.pipelines) == 1
@@ -156,15 +156,15 @@ def test_the_click_starts_one_pipeline_with_what_was_approved(world: World) -> N
 
 def test_strangers_and_large_messages_are_turned_away(world: World) -> None:
     lines = len(world.log())
-    for content, status in ((b"{}", 401), (b"x" * (relay.MAX_BODY_BYTES + 1), 413)):
-        answer = httpx.post(world.url + approval_subscription.PATH, content=content, trust_env=False)
+    for content, status in ((b"{}", 401), (b"x" * (relay_app.MAX_BODY_BYTES + 1), 413)):
+        answer = httpx.post(world.url + webhook.PATH, content=content, trust_env=False)
         assert answer.status_code == status
 
     def endless() -> Iterator[bytes]:
         for _ in range(8):
             yield b"x" * 16384
 
-    assert httpx.post(world.url + approval_subscription.PATH, content=endless(), trust_env=False).status_code == 413
+    assert httpx.post(world.url + webhook.PATH, content=endless(), trust_env=False).status_code == 413
     assert [line["status"] for line in world.log()[lines:]] == [401, 413, 413]
     assert httpx.get(world.url + "/docs", trust_env=False).status_code == 404
 
@@ -212,16 +212,14 @@ def test_a_webhook_lost_while_the_relay_was_down_is_found_once(
 
 def test_registering_again_changes_the_one_webhook_and_its_test_tells_a_wrong_secret(here: World) -> None:
     client = here.mlflow.client()
-    approval_subscription.register(client, f"{here.url}{approval_subscription.PATH}", SECRET)
+    webhook.subscribe(client, f"{here.url}{webhook.PATH}", SECRET)
     with pytest.raises(RegistryError, match="401"):
-        approval_subscription.register(
-            client, f"{here.url}{approval_subscription.PATH}", "another secret than the relay's"
-        )
-    [webhook] = client.list_webhooks()
-    assert webhook.name == approval_subscription.WEBHOOK
+        webhook.subscribe(client, f"{here.url}{webhook.PATH}", "another secret than the relay's")
+    [registered] = client.list_webhooks()
+    assert registered.name == webhook.NAME
 
 
 def test_a_store_without_a_server_sends_no_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    with pytest.raises(ConfigError, match="no MLflow server"):
-        approval_subscription.register(None, "http://127.0.0.1:1/", SECRET)
+    with pytest.raises(ConfigError, match="not an MLflow server"):
+        webhook.subscribe(None, "http://127.0.0.1:1/", SECRET)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -35,11 +38,19 @@ def lay_out(root: Path, model: Path) -> Path:
     return root
 
 
-def run(root: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {**os.environ, "PYTHONPATH": str(project.ROOT), "MLFLOW_DISABLE_TELEMETRY": "true", **environment}
-    own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
+def environment(**own: str) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PYTHONPATH": str(project.ROOT), "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path, **own}
+
+
+def run(root: Path, *command: str, **own: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=root, env=own, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *command],
+        cwd=root,
+        env=environment(**own),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -113,6 +124,43 @@ def test_the_exit_code_is_the_failing_stage_s(tmp_path: Path, tiny_qwen2: Path, 
     assert "failed to reproduce 'select'" in done.stderr
 
 
+STAGE = """
+import subprocess, sys, time
+from pathlib import Path
+from core import cli, files
+
+def main():
+    child = subprocess.Popen(["sleep", "300"])
+    with files.atomic_folder(Path("artifacts/made")) as folder:
+        (folder / "half").write_text("half")
+        Path("begun").write_text(str(child.pid))
+        time.sleep(300)
+
+cli.run(main)
+"""
+
+
+def test_sigterm_ends_the_running_stage_with_its_children_and_leaves_nothing_half_written(
+    tmp_path: Path, tiny_qwen2: Path
+) -> None:
+    root = lay_out(tmp_path, tiny_qwen2)
+    (root / "stage.py").write_text(STAGE)
+    (root / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {"s": {"cmd": "python stage.py", "outs": ["artifacts/made"]}}})
+    )
+    before = {path.name for path in (root / "artifacts").iterdir()}
+    job = subprocess.Popen([sys.executable, "-m", "pipelines.repro"], cwd=root, env=environment())
+    while not (root / "begun").exists() or not (root / "begun").read_text():
+        assert job.poll() is None
+        time.sleep(0.05)
+    stage, child = psutil.Process(job.pid).children(recursive=True)[-2:], int((root / "begun").read_text())
+    job.terminate()
+    assert job.wait(30) == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(child)
+    assert not [process for process in stage if process.is_running()]
+    assert {path.name for path in (root / "artifacts").iterdir()} == before
+
+
 def test_a_mistake_in_params_is_told_before_anything_runs(tmp_path: Path, tiny_qwen2: Path) -> None:
     root = lay_out(tmp_path, tiny_qwen2)
     (root / "params.yaml").write_text((root / "params.yaml").read_text().replace("objective:", "objectives:"))
@@ -141,10 +189,28 @@ def test_every_entry_point_of_mlproject_names_a_command_that_exists() -> None:
 def test_a_recipes_wrong_option_is_told_before_any_stage_runs(tmp_path: Path, tiny_qwen2: Path) -> None:
     root = lay_out(tmp_path, tiny_qwen2)
     asked = yaml.safe_load((root / "params.yaml").read_text())
-    asked["recipes"]["typo"] = {"quantizer": "weight_only", "options": {"bits": 8, "blocksize": 64}}
+    asked["recipes"]["typo"] = {
+        "quantizer": "weight_only",
+        "runtime": "ort",
+        "options": {"bits": 8, "blocksize": 64},
+    }
     (root / "params.yaml").write_text(yaml.safe_dump(asked))
     done = run(root, "pipelines.repro")
     assert done.returncode not in (0, 3)
     assert "params.yaml: recipes.typo.options: blocksize: Extra inputs are not permitted" in done.stderr
     assert "Running stage" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_batch_that_a_recipe_s_runtime_does_not_take_is_told_before_any_stage_runs(
+    tmp_path: Path, tiny_qwen2: Path
+) -> None:
+    root = lay_out(tmp_path, tiny_qwen2)
+    asked = yaml.safe_load((root / "params.yaml").read_text())
+    asked["evaluate"]["batch"] = 33
+    asked["recipes"]["small"] = {"quantizer": "none", "runtime": "ort"}
+    (root / "params.yaml").write_text(yaml.safe_dump(asked))
+    done = run(root, "pipelines.repro")
+    assert done.returncode == 2
+    assert "evaluate.batch is 33, but runtime 'ort' takes at most 32 sequences at once: lower it" in done.stderr
+    assert "Running stage" not in done.stderr

@@ -19,7 +19,7 @@ from core.errors import RolloutError
 from models import manifest
 from pipelines import promote, rollback, status
 from rollout import planning
-from rollout.desk import Desk
+from rollout.session import Session
 from rollout.states import State
 from tests.rollout.stage import ROOT, WHO, Stage, settings, version
 
@@ -42,9 +42,9 @@ class Terminal:
         main(list(argv), opened=lambda options: self._desk(options, lines))
         return lines
 
-    def _desk(self, options: argparse.Namespace, lines: list[str]) -> Desk:
+    def _desk(self, options: argparse.Namespace, lines: list[str]) -> Session:
         stage = self.stage
-        return Desk(
+        return Session(
             stage.settings, stage.record, stage.target, stage.registry, WHO, stage.ask, options.json, lines.append
         )
 
@@ -166,8 +166,8 @@ def test_rollback_to_previous_and_its_history(terminal: Terminal) -> None:
     code, lines = terminal.run(rollback.main, "--why", "users complain")
     assert (code, _states(lines)[-1]) == (0, "Succeeded")
     assert terminal.stage.target.observe().live == "blue"
-    told = terminal.text(status.main, "--history", "1")
-    assert any("users complain" in line and "tester" in line for line in told)
+    history = terminal.text(status.main, "--history", "1")
+    assert any("users complain" in line and "tester" in line for line in history)
     code, lines = terminal.run(status.main, "--verify-chain")
     assert code == 0
     assert terminal.run(status.main, "--verify-chain", "--head", lines[0]["head"])[0] == 0
@@ -184,7 +184,7 @@ def test_status_shows_what_is_there_and_what_is_wrong(terminal: Terminal) -> Non
     terminal.stage.registry.set_aliases(1, 2)
     code, (found,) = terminal.run(status.main)
     assert code == 1
-    assert "moved the alias by hand" in found["problems"][0]
+    assert "changed manually, not by a rollout" in found["problems"][0]
     assert any("problem: champion is version 1" in line for line in terminal.text(status.main))
     terminal.stage.registry.down = True
     assert any("does not answer" in line for line in terminal.text(status.main))

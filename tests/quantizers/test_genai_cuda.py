@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import QuantizationError, RuntimeFault
+from core.errors import QuantizationError
 from export import fused
 from models import families
 from quantizers import Context, genai_cuda
-from runtimes import _through_engine, echo, ort_cuda
+from runtimes import ort_cuda
 
 
 @pytest.fixture(scope="module", params=[("fp16", "one"), ("int4", "many")], ids=str)
@@ -46,24 +46,3 @@ def test_a_cache_of_no_block_is_refused(tiny_qwen2: Path, tmp_path: Path, monkey
     options = genai_cuda.Options(precision="fp16", serve="many", kv_cache_mib=1)
     with pytest.raises(QuantizationError, match="kv_cache_mib 1 holds no block of 1048576 tokens"):
         genai_cuda.quantize(Context(tiny_qwen2, tmp_path, tmp_path, tmp_path, 2, 0), options, tmp_path)
-
-
-def test_without_the_cuda_wheels_it_says_what_to_install() -> None:
-    assert ort_cuda.available() == (
-        "onnxruntime has no CUDA provider here: `make setup-gpu` on a machine with an NVIDIA GPU"
-    )
-
-
-def test_an_engine_seen_as_a_runtime_answers_a_batch_in_order(tiny_qwen2: Path, tmp_path: Path) -> None:
-    echo.write(tmp_path / "v", tiny_qwen2, "echo")
-    prompts = [[9, 8, 7], [30, 31], [20, 21, 22, 23]]
-    engine = echo.engine(tmp_path / "v", 1, 2)  # fewer places than prompts
-    runtime = _through_engine.ThroughEngine(engine)
-    steps: list[int] = []
-    answers = runtime.generate(prompts, 5, ignore_eos=True, on_step=steps.append)
-    expected = echo.load(tmp_path / "v", 1).generate(prompts, 5, ignore_eos=True)
-    assert answers == expected
-    assert steps == list(range(5))
-    with pytest.raises(RuntimeFault, match="gives tokens and no logits"):
-        runtime.logits(prompts)
-    runtime.close()

@@ -15,8 +15,7 @@ from export.graph import Graph
 from models import manifest
 from pipelines import params
 from quantizers import Context, weight_only
-from quantizers.parts import embedding
-from quantizers.qdq import smooth
+from quantizers.parts import embedding, smooth
 from runtimes import ort
 from tests import tiny
 from tests.models import made

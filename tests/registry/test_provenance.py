@@ -23,10 +23,37 @@ def lock(root: Path, **stages: object) -> None:
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
-def test_outside_a_repository_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+def test_outside_a_repository_nothing_is_claimed(tmp_path: Path) -> None:
     found = provenance.read(tmp_path)
-    assert found == provenance.Provenance(git_commit=None, git_dirty=False, dvc_lock_sha256=None)
+    assert found == provenance.Provenance(git_commit=None, git_dirty=None, dvc_lock_sha256=None)
+
+
+def test_where_git_fails_the_tree_is_not_called_clean(tmp_path: Path) -> None:
+    """As in a clone that another user owns, where git refuses to answer."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".git" / "config").write_text("[core\n")
+    found = provenance.read(tmp_path)
+    assert (found.git_commit, found.git_dirty) == (None, None)
+    assert "bad config" in str(found.git_problem)
+
+
+def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    assert provenance.read(tmp_path).git_problem
+    assert provenance.read(tmp_path).git_commit is None
+
+
+def test_variables_that_point_to_another_repository_are_not_heeded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("own", "other"):
+        git_folder = tmp_path / name
+        git_folder.mkdir()
+        git(git_folder, "init", "-q")
+        git(git_folder, "commit", "-q", "--allow-empty", "-m", name)
+    commit = git(tmp_path / "own", "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert provenance.read(tmp_path / "own").git_commit == commit
 
 
 def test_the_commit_and_whether_it_was_changed_are_told_apart_from_the_lock(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import runtimes
 from core.errors import RegistryError
 from host import packages
 from models import manifest
@@ -26,7 +27,9 @@ def _version(folder: Path, model: Path, runtime: str) -> Path:
 def test_a_runtime_with_its_own_environment_comes_with_that_ones_versions(
     runtime: str, tiny_qwen2: Path, tmp_path: Path
 ) -> None:
-    pinned = packages.locked(store.GPU_LOCK)
+    environment = runtimes.traits(runtime).environment
+    assert environment is not None
+    pinned = packages.locked(store.ROOT / environment.lock)
     found = dict(line.split("==") for line in store._requirements(_version(tmp_path / "v", tiny_qwen2, runtime)))
     assert found.pop("mlflow") == metadata.version("mlflow")
     assert found == {name: pinned[name].split("+")[0] for name in found}
@@ -40,6 +43,6 @@ def test_a_runtime_of_this_environment_comes_with_this_ones_versions(tiny_qwen2:
 
 
 def test_a_runtime_found_nowhere_is_named(tiny_qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "GPU_LOCK", tmp_path / "no.lock")
+    monkeypatch.setattr(store, "ROOT", tmp_path)  # no lock
     with pytest.raises(RegistryError, match="v needs vllm, not installed here: register it where it was measured"):
         store._requirements(_version(tmp_path / "v", tiny_qwen2, "vllm"))

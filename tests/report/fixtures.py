@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.records import Benchmark, Percentiles, Spread, Workload
 from core.records import Interval, Verdict
-from drift.records import Behaviour, Flips, TeacherForced
-from evaluation.records import Evaluation, Flip, Look, TaskAccuracy
+from drift.records import Look, Metric
+from evaluation.records import Evaluation, Flip, TaskAccuracy
 from host.records import Machine
 from selection.gates import Evidence
 
@@ -64,7 +64,6 @@ def evaluation(variant: str, **changes: Any) -> Evaluation:
         "fail": f"the whole interval lies below -{shape.margin:g} points",
         "inconclusive": f"the interval straddles -{shape.margin:g} points when the item budget is spent",
     }
-    right = round(0.93 * items)
     record = Evaluation(
         variant=variant,
         manifest_sha256=digest(variant),
@@ -84,38 +83,41 @@ def evaluation(variant: str, **changes: Any) -> Evaluation:
         accuracy_reference=interval(0.93, 0.012, items),
         accuracy_variant=interval(0.93 - shape.loss / 100, 0.012, items),
         delta_points=interval(-shape.loss, half, items),
-        flips=Flips(
-            both_right=right - lost, both_wrong=items - right - gained, lost=lost, gained=gained, mcnemar_p=0.31
-        ),
         looks=[_look(shape, 256 * index, half) for index in range(1, shape.looks + 1)],
         by_task=[
             TaskAccuracy(task=task, items=items // 4, reference=base, variant=base - shape.loss / 100 * weight)
             for task, base, weight in zip(TASKS, (0.97, 0.95, 0.86, 0.94), (0.4, 0.8, 2.4, 0.4), strict=True)
         ],
-        behaviour=Behaviour(
-            truncated=(0.004, 0.004 + shape.loss / 200),
-            missing_think_close=(0.002, 0.002 + shape.loss / 300),
-            repetitive=(0.001, 0.001 + shape.loss / 400),
-            empty=(0.0, 0.0),
-            mean_output_tokens=(78.2, 78.2 + shape.loss),
-            identical_answers=1 - 4 * shape.discordance,
-            items=items,
-        ),
-        teacher_forced=TeacherForced(
-            items=256,
-            tokens=20011,
-            kl_mean=interval(shape.kl, shape.kl * 0.2, 256),
-            kl_p99=shape.kl * 22,
-            kl_max=shape.kl * 310,
-            top1_agreement=interval(1 - shape.discordance / 3, shape.discordance / 12, 256),
-            perplexity_reference=1.084,
-            perplexity_ratio=interval(1 + shape.kl, shape.kl * 0.4, 256),
-        ),
+        metrics=metrics(shape, items, lost, gained),
         flip_examples=[_flip(variant, index) for index in range(min(lost + gained, 4))],
         wall_s=9.0 * shape.looks,
         peak_rss_mib=612.0,
     )
     return record.model_copy(update=changes)
+
+
+def metrics(shape: Shape, items: int, lost: int, gained: int) -> list[Metric]:
+    """As the shipped metric files give them."""
+    forced = {"group": "Drift, teacher-forced", "counted": "tokens", "count": 20011}
+    seen = {"group": "What a user would notice", "counted": "answers", "count": items, "unit": "share"}
+    flips = {"group": "Changed answers", "counted": "items", "count": items}
+    kl = interval(shape.kl, shape.kl * 0.2, 20011).model_dump()
+    top1 = interval(1 - shape.discordance / 3, shape.discordance / 12, 20011).model_dump()
+    ratio = interval(1 + shape.kl, shape.kl * 0.4, 20011).model_dump()
+    truncated = {"value": 0.004 + shape.loss / 200, "reference": 0.004}
+    length = {"value": 78.2 + shape.loss, "reference": 78.2}
+    found: list[dict[str, Any]] = [
+        flips | {"name": "answers_lost", "label": "answers lost", "unit": "items", "value": lost},
+        flips | {"name": "answers_gained", "label": "answers gained", "unit": "items", "value": gained},
+        flips | {"name": "mcnemar_p", "label": "McNemar p, exact", "unit": "probability", "value": 0.31},
+        forced | {"name": "kl_mean_nats", "label": "KL divergence, mean", "unit": "nats"} | kl,
+        forced | {"name": "kl_max_nats", "label": "KL, largest", "unit": "nats", "value": shape.kl * 310},
+        forced | {"name": "top1_agreement", "label": "same top token", "unit": "share"} | top1,
+        forced | {"name": "perplexity_ratio", "label": "perplexity ratio", "unit": "ratio"} | ratio,
+        seen | {"name": "truncated", "label": "cut off"} | truncated,
+        seen | {"name": "mean_output_tokens", "label": "mean length", "unit": "tokens"} | length,
+    ]
+    return [Metric.model_validate(one) for one in found]
 
 
 def benchmark(variant: str, samples: int = 40, **changes: Any) -> Benchmark:

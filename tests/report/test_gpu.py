@@ -22,7 +22,9 @@ def test_drift_is_of_these_files_only_where_the_manifest_is_the_same() -> None:
     assert [row.variant for row in first.drift] == [one["variant"] for one in kept]
     assert [row.same_files for row in first.drift][:2] == [True, False]
     assert [row.verdict for row in first.drift] == [one["verdict"] for one in kept]
-    assert first.drift[0].items == f"{kept[0]['items']:,}"
+    rows = {row.label: row for group in first.groups for row in group.rows}
+    assert rows["items it took"].cells == [f"{one['items']:,}" for one in kept]
+    assert rows["answers lost"].cells == [str(one["flips"]["lost"]) for one in kept]
 
 
 def test_every_measured_rate_has_its_cell() -> None:

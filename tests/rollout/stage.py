@@ -59,7 +59,12 @@ def version(root: Path, name: str) -> Path:
     folder.mkdir()
     (folder / "weights.bin").write_bytes(name.encode() * 64)
     manifest.write(
-        folder, variant=name, recipe=Recipe(quantizer="none"), model_folder=REFERENCE, facts={}, libraries=()
+        folder,
+        variant=name,
+        recipe=Recipe(quantizer="none", runtime="ort"),
+        model_folder=REFERENCE,
+        facts={},
+        libraries=(),
     )
     return folder
 

@@ -128,7 +128,7 @@ def test_verdicts() -> None:
     assert verdict(phase, [good, good, good])[0] == "pass"
     assert verdict(phase, [bad])[0] == "fail", "at once, not at the end"
     assert verdict(_phase(failure_limit=1), [bad, good, good])[0] == "pass"
-    assert verdict(phase, [few, good, good])[0] == "pass", "one inconclusive one is borne"
+    assert verdict(phase, [few, good, good])[0] == "pass", "one inconclusive one is tolerated"
     found, why = verdict(phase, [few, few])
     assert found == "inconclusive"
     assert "19 requests, 20 are needed" in why

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import RolloutError
-from rollout import hand, planning
+from rollout import aliases, planning
 from rollout.states import State
 from rollout.targets import Version
 from tests.parts.memory_target import Script
@@ -53,10 +53,10 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert seen.slots["blue"].ready, "the old slot stays for an immediate rollback"
     assert (stage.registry.alias("champion"), stage.registry.alias("previous")) == (2, 1)
     count, _ = stage.record.verify_chain()
-    told = stage.record.history("assay", 2)
-    assert count == len(told)
-    assert {event.who for event in told} == {"tester"}
-    assert all(event.pipeline_url == "https://gitlab.example/pipelines/7" for event in told)
+    history = stage.record.history("assay", 2)
+    assert count == len(history)
+    assert {event.who for event in history} == {"tester"}
+    assert all(event.pipeline_url == "https://gitlab.example/pipelines/7" for event in history)
 
 
 def test_the_old_slot_is_stopped_where_params_say_so(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_old_slot_is_stopped_where_params_say_so(tmp_path: Path) -> None:
         ((2,), lambda digest: Script(), "answers failed"),
         ((), lambda digest: Script(errors=frozenset({digest})), "errors failed"),
         ((), lambda digest: Script(never_ready=frozenset({digest})), "StartingPreview took longer"),
-        ((), lambda digest: Script(dies=frozenset({digest})), "was started 3 times and ended by itself"),
+        ((), lambda digest: Script(dies=frozenset({digest})), "was started 3 times and crashed each time"),
     ],
     ids=["wrong answers", "errors", "never ready", "dies"],
 )
@@ -167,7 +167,7 @@ def test_a_process_that_started_anew_is_another_one(tmp_path: Path, moment: str,
     _untouched(stage)
 
 
-def test_a_route_moved_by_hand_before_the_analysis_is_moved_back(tmp_path: Path) -> None:
+def test_a_route_moved_manually_before_the_analysis_is_moved_back(tmp_path: Path) -> None:
     stage = _stage(tmp_path)
     hook = _at("after:PrePromotionAnalysis", lambda: stage.target.switch("green"))
     ended = stage.controller(hook).run(stage.create())
@@ -215,7 +215,7 @@ def test_rollback_goes_back_at_once_and_adopt_makes_true_what_is_live(tmp_path: 
     assert _states(stage, ended.id) == ["Verifying", "StartingPreview", "Promoting", "Finalizing", "Succeeded"]
     assert stage.target.observe().live == "blue"
     assert (stage.registry.alias("champion"), stage.registry.alias("previous")) == (1, 2)
-    stage.target.switch("green")  # by hand
+    stage.target.switch("green")  # manually
     plan = planning.promote("assay", 2, stage.registry, stage.target)
     assert plan.kind == "adopt"
     ended = stage.controller().run(stage.record.create("production", plan, WHO, "make it true", time.time()))
@@ -238,14 +238,15 @@ def test_only_a_pass_or_a_reason_may_go_live(tmp_path: Path) -> None:
     assert ended.state is State.ABORTED
 
 
-def test_a_champion_moved_by_hand_is_told_once(tmp_path: Path) -> None:
+def test_a_champion_changed_manually_is_reported_once(tmp_path: Path) -> None:
     stage = _stage(tmp_path)
     stage.promote()
-    assert hand.report(stage.record, "production", "assay", 2, WHO) is None
+    assert aliases.report_manual_change(stage.record, "production", "assay", 2, WHO) is None
     stage.registry.set_aliases(1, 2)
     for _ in range(3):
-        found = hand.report(stage.record, "production", "assay", stage.registry.alias("champion"), WHO)
-        assert found == "champion is version 1, not version 2: somebody moved the alias by hand"
+        champion = stage.registry.alias("champion")
+        found = aliases.report_manual_change(stage.record, "production", "assay", champion, WHO)
+        assert found == "champion is version 1, not version 2: changed manually, not by a rollout"
     assert len(stage.record.events("kind = 'alias_moved'")) == 1
 
 

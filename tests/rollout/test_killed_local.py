@@ -28,9 +28,9 @@ from rehearsal import local_target
 from rehearsal.traffic import LoadProfile, Traffic
 from rollout import questions
 from rollout.controller import Controller
-from rollout.desk import EXIT_CODES, Desk
 from rollout.params import RolloutSettings
 from rollout.record import Rollout, RolloutRecord
+from rollout.session import EXIT_CODES, Session
 from rollout.states import State
 from rollout.targets import Version, local, other
 from tests.parts.memory_registry import MemoryRegistry
@@ -51,18 +51,18 @@ Hook = Callable[[str], None]
 
 
 @dataclass
-class Kept(Desk):
-    """A desk whose controller has a hook, and tells when version 2 is live: its fault begins then."""
+class Kept(Session):
+    """A session whose controller has a hook, and that knows when version 2 is live: its fault begins then."""
 
     hook: Hook = lambda moment: None
     fault: Path = Path("none")
 
     def controller(self) -> Controller:
         return Controller(
-            self.record, self.target, self.registry, self.settings, self.who, self.ask, self.tell, self.hook
+            self.record, self.target, self.registry, self.settings, self.who, self.ask, self.report, self.hook
         )
 
-    def tell(self, rollout: Rollout) -> None:
+    def report(self, rollout: Rollout) -> None:
         if rollout.state is State.POST_PROMOTION_ANALYSIS:
             self.fault.touch()
 
@@ -77,7 +77,7 @@ class Stage:
     versions: dict[int, Version]
     killed: list[tuple[float, str]] = field(default_factory=list)
 
-    def desk(self, hook: Hook = lambda moment: None) -> Kept:
+    def session(self, hook: Hook = lambda moment: None) -> Kept:
         known: Any = {number: (one.folder, one.digest, "pass") for number, one in self.versions.items()}
         return Kept(
             settings=self.settings,
@@ -86,7 +86,7 @@ class Stage:
             registry=MemoryRegistry(self.root / "registry.json", known),
             who=WHO,
             ask=questions.asker(self.settings),
-            say=lambda line: None,
+            print=lambda line: None,
             hook=hook,
             fault=self.root / "fault",
         )
@@ -94,7 +94,7 @@ class Stage:
     def promote_and_die(self, dies: Callable[[int, str], bool]) -> bool:
         """In a child that kills itself when `dies(number, name)` of a moment holds; False when none did."""
         (self.root / "fault").unlink(missing_ok=True)
-        wanted = 3 - (self.desk().registry.alias("champion") or 2)
+        wanted = 3 - (self.session().registry.alias("champion") or 2)
         child = os.fork()
         if child == 0:
             moments: list[str] = []
@@ -107,7 +107,7 @@ class Stage:
 
             code = 99
             try:
-                code = promote.main(["--version", str(wanted), "--yes"], lambda options: self.desk(hook))
+                code = promote.main(["--version", str(wanted), "--yes"], lambda options: self.session(hook))
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
@@ -119,15 +119,15 @@ class Stage:
 
     def resume(self) -> State:
         """What a person or `reconcile` does after a kill; a rollout that ended at the kill needs nothing."""
-        desk = self.desk()
-        if desk.record.unfinished("production"):
-            promote.main(["--resume", "--yes"], lambda options: desk)
-        ended = desk.record.latest("production")
+        session = self.session()
+        if session.record.unfinished("production"):
+            promote.main(["--resume", "--yes"], lambda options: session)
+        ended = session.record.latest("production")
         assert ended is not None
-        self.holds(desk, ended)
+        self.holds(session, ended)
         return ended.state
 
-    def holds(self, desk: Kept, ended: Rollout) -> None:
+    def holds(self, session: Kept, ended: Rollout) -> None:
         when = f"killed at {self.killed[-1][1]}" if self.killed else "not killed"
         assert ended.state in ENDS, f"{when}: {ended.state}, {ended.why}"
         seen = self.target.observe()
@@ -138,14 +138,14 @@ class Stage:
         assert true is not None
         assert live.ready, when
         assert live.digest == true.digest, when
-        assert desk.registry.alias("champion") == true.model_version, when
+        assert session.registry.alias("champion") == true.model_version, when
         assert seen.mirrored is None, when
         assert beside.empty or ended.state is State.SUCCEEDED, f"{when}: the preview was left"
         expected = 2 if beside.empty else 3  # the gateway, the live slot, and the old one for an immediate rollback
         assert len(daemon.find_all(local.tags(self.settings))) == expected, when
-        desk.record.verify_chain()
-        assert desk.record.unfinished("production") is None, when
-        desk.record.close_file()
+        session.record.verify_chain()
+        assert session.record.unfinished("production") is None, when
+        session.record.close_file()
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def _stage(root: Path, how: dict[str, Any]) -> Iterator[Stage]:
         settings = settings.model_copy(update={"rollout": settings.rollout.model_copy(update=own)})
         local.up(settings, versions[1])
         found = Stage(root, settings, target, versions)
-        found.desk().registry.set_aliases(1, None)
+        found.session().registry.set_aliases(1, None)
         yield found
         tags = local.tags(settings)
     assert daemon.find_all(tags) == []

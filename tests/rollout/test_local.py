@@ -50,7 +50,8 @@ class Traffic:
 
 @contextmanager
 def _traffic(settings: RolloutSettings) -> Iterator[Traffic]:
-    found = Traffic(f"http://{settings.rollout.local.host}:{settings.rollout.local.port}")
+    options = settings.rollout.options("local")
+    found = Traffic(f"http://{options.host}:{options.port}")
     clients = [threading.Thread(target=found.run) for _ in range(2)]
     for client in clients:
         client.start()
@@ -75,11 +76,11 @@ def test_no_request_is_lost(tmp_path: Path, fault: bool, ends: State) -> None:
         registry.set_aliases(1, None)
         record = RolloutRecord(tmp_path / "rollout.db")
 
-        def tell(rollout: Rollout) -> None:
+        def report(rollout: Rollout) -> None:
             if fault and rollout.state is State.POST_PROMOTION_ANALYSIS:
                 switch.touch()
 
-        controller = Controller(record, target, registry, settings, WHO, questions.asker(settings), tell=tell)
+        controller = Controller(record, target, registry, settings, WHO, questions.asker(settings), report=report)
         rollout = record.create(
             "production", planning.promote("assay", 2, registry, target), WHO, "test", time.time()
         )

@@ -10,8 +10,7 @@ import pytest
 
 from core.errors import RolloutError
 from rollout.chain import Event
-from rollout.notes import Notes
-from rollout.record import Intended, Rollout, RolloutRecord, Who
+from rollout.record import Intended, Progress, Rollout, RolloutRecord, Who
 from rollout.states import Effect, Plan, State
 from rollout.targets import Sample, Version
 
@@ -36,7 +35,7 @@ def _begin(record: RolloutRecord, environment: str = "production", now: float = 
 
 
 def _end(record: RolloutRecord, rollout: Rollout) -> Rollout:
-    return record.move(rollout, State.ABORTED, "enough", rollout.notes, WHO, 2.0)
+    return record.move(rollout, State.ABORTED, "enough", rollout.progress, WHO, 2.0)
 
 
 def test_one_unfinished_rollout_for_each_environment(record: RolloutRecord) -> None:
@@ -52,15 +51,15 @@ def test_one_unfinished_rollout_for_each_environment(record: RolloutRecord) -> N
 
 def test_what_is_written_is_read_again(record: RolloutRecord) -> None:
     sample = Sample(1.0, "p1", 5, 1, 0, 0, {5.0: 2, float("inf"): 5})
-    notes = Notes(identity="p1", first=(sample, None), baseline={"requests": 4.0, "error_rate": None})
-    rollout = record.move(_begin(record), State.VERIFYING, "at once", notes, WHO, 2.0)
+    progress = Progress(identity="p1", first=(sample, None), baseline={"requests": 4.0, "error_rate": None})
+    rollout = record.move(_begin(record), State.VERIFYING, "at once", progress, WHO, 2.0)
     assert record.get(rollout.id) == rollout
-    assert rollout.notes == notes
+    assert rollout.progress == progress
     intent = record.intend(rollout, Effect.VERIFY, 2.0)
     assert record.intended(rollout) == {Effect.VERIFY: Intended(0, None)}
-    rollout = record.close(rollout, notes.model_copy(update={"verification": ""}), intent, "all match", WHO, 3.0)
+    rollout = record.close(rollout, progress.model_copy(update={"verification": ""}), intent, "all match", WHO, 3.0)
     assert record.intended(rollout) == {Effect.VERIFY: Intended(1, 2.0)}
-    assert record.get(rollout.id).notes.verification == ""
+    assert record.get(rollout.id).progress.verification == ""
 
 
 def test_an_open_intent_is_told_and_not_counted_as_done(record: RolloutRecord) -> None:
@@ -110,7 +109,7 @@ def test_tampering_is_found_even_where_the_triggers_were_dropped(
     record: RolloutRecord, tampering: str, message: str
 ) -> None:
     rollout = _begin(record)
-    rollout = record.move(rollout, State.VERIFYING, "at once", rollout.notes, WHO, 2.0)
+    rollout = record.move(rollout, State.VERIFYING, "at once", rollout.progress, WHO, 2.0)
     _end(record, rollout)
     assert record.verify_chain()[0] == 3
     with sqlite3.connect(record.path) as connection:

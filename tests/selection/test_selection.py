@@ -7,13 +7,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from selection.gates import MIN_P95_SAMPLES, Evidence
-from selection.params import SelectParams, SloParams
+from core import plugins
+from drift.records import Limit, Metric
+from selection.gates import Evidence
+from selection.gates.latency import MIN_P95_SAMPLES
+from selection.params import SelectParams, SelectSettings, SloParams
 from selection.ranking import decide
 from tests.report import fixtures
 
-SELECT = SelectParams(objective="throughput", max_size_ratio=0.6, slo=SloParams(ttft_p95_ms=500, itl_p95_ms=50))
+SELECT = SelectParams(
+    objective="throughput",
+    compare_with="fp32",
+    max_size_ratio=0.6,
+    slo=SloParams(ttft_p95_ms=500, itl_p95_ms=50),
+)
 
 
 def changed(**changes: Any) -> SelectParams:
@@ -99,6 +108,71 @@ def test_the_slo_holds_at_its_limit_and_breaks_above_it() -> None:
     below = SloParams(ttft_p95_ms=measured.ttft_ms.p95 * 0.999, itl_p95_ms=measured.itl_ms.p95)
     assert set(verdicts(fixtures.evidence("fp16"), changed(slo=at)).values()) == {"pass"}
     assert verdicts(fixtures.evidence("fp16"), changed(slo=below))["ttft_p95"] == "fail"
+
+
+def limited(low: float | None, value: float | None, high: float | None, limit: Limit) -> Evidence:
+    """fp16, with one metric that has a limit."""
+    interval = {"low": low, "high": high, "level": None if low is None else 0.95}
+    metric = {"name": "kl", "label": "KL", "group": "g", "unit": "nats", "counted": "tokens", "count": 9}
+    one = Metric.model_validate(metric | interval | {"value": value, "limit": limit})
+    return fixtures.evidence("fp16", evaluation=fixtures.evaluation("fp16", metrics=[one]))
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "at_most", "at_least"),
+    [
+        (0.1, 0.2, 0.3, "pass", "fail"),
+        (0.4, 0.5, 0.6, "inconclusive", "inconclusive"),
+        (0.6, 0.7, 0.8, "fail", "pass"),
+        (None, 0.4, None, "pass", "fail"),
+        (None, 0.6, None, "fail", "pass"),
+        (None, None, None, "inconclusive", "inconclusive"),
+    ],
+)
+def test_a_limit_is_judged_by_the_whole_interval(
+    low: float | None, value: float | None, high: float | None, at_most: str, at_least: str
+) -> None:
+    for limit, verdict in ((Limit(at_most=0.5), at_most), (Limit(at_least=0.5), at_least)):
+        decision = decide([fixtures.evidence("fp32"), limited(low, value, high, limit)], SELECT)
+        (result,) = [gate for gate in decision.gates if gate.gate == "kl"]
+        assert (result.variant, result.verdict, result.limit, result.unit) == ("fp16", verdict, 0.5, "nats")
+        assert ("fp16" in [name for name, _ in decision.ranking]) == (verdict == "pass")
+
+
+def test_a_metric_without_a_limit_is_no_gate() -> None:
+    names = {metric.name for metric in fixtures.evaluation("fp16").metrics}
+    assert names
+    assert not names & verdicts(fixtures.evidence("fp16")).keys()
+
+
+def test_gates_come_in_one_order() -> None:
+    orders = [plugins.load("selection.gates", name).ORDER for name in plugins.known("selection.gates")]
+    assert len(set(orders)) == len(orders)
+    item = limited(0.1, 0.2, 0.3, Limit(at_most=0.5))
+    assert list(verdicts(item)) == ["integrity", "drift", "kl", "benchmark", "ttft_p95", "itl_p95", "size"]
+
+
+def test_without_a_recipe_to_compare_with_nothing_is_compared() -> None:
+    items = [fixtures.evidence(name) for name in fixtures.SHAPES]
+    alone = decide(items, changed(compare_with=None, max_size_ratio=None))
+    assert alone.sentence.startswith("Serve int8-static: 3,570 tok/s at batch 16, 8.6 MiB; accuracy ")
+    other = decide(items, changed(compare_with="fp16"))
+    assert other.sentence.startswith("Serve int8-static: 2.0x fp16's throughput at batch 16 (3,570 against 1,785")
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ({"compare_with": "fp23"}, "select.compare_with: no recipe 'fp23'; known: fp32, int8"),
+        ({"compare_with": None, "max_size_ratio": 0.5}, "max_size_ratio needs compare_with"),
+    ],
+)
+def test_a_recipe_to_compare_with_must_be_one(select: dict[str, Any], message: str) -> None:
+    recipes = {name: {"quantizer": "none", "runtime": "torch"} for name in ("fp32", "int8")}
+    slo = {"ttft_p95_ms": 1, "itl_p95_ms": 1}
+    asked = {"recipes": recipes, "select": {"objective": "size", "slo": slo, **select}}
+    with pytest.raises(ValidationError, match=message):
+        SelectSettings.model_validate(asked)
 
 
 def test_the_size_gate_exists_only_with_a_limit_and_needs_fp32() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from core.errors import ConfigError, ResourceError
 from runtimes import Event, Sampling, TokenIds, echo
-from serving import app, service, settings
+from serving import app, service, settings, wire
+from serving.completion import ClientGone, begin
 
 CALLS_BEFORE_FAILURE = 3
 
@@ -89,6 +90,23 @@ async def test_a_bug_is_told_in_the_form_of_every_error(
     assert found.headers["x-assay-manifest"] == broken.digest
     assert "ZeroDivisionError" in caplog.text
     assert "ZeroDivisionError" not in found.text
+
+
+@pytest.mark.parametrize("broken", [echo.EchoEngine], indirect=True)
+async def test_a_client_that_left_while_the_cache_was_asked_takes_no_place(broken: service.Service) -> None:
+    broken.scheduler.start()
+    body = wire.CompletionRequest(prompt="")
+
+    async def text(leave: bool) -> str:
+        completion = begin(broken, body, [9, 8, 7], 8, split=False, fresh=True)
+        if leave:
+            completion.leave()
+        return "".join([piece.content async for piece in completion.pieces()])
+
+    with pytest.raises(ClientGone):
+        await text(leave=True)
+    assert await asyncio.wait_for(text(leave=False), 5)
+    assert broken.trouble is None
 
 
 class Hanging(echo.EchoEngine):

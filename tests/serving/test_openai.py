@@ -11,7 +11,7 @@ import pytest
 
 from models import manifest
 from runtimes import ort
-from serving.text import Words
+from serving.text import Tokenizer
 from tests.serving.running import Server
 
 QUESTION = "What is 12 + 34?"
@@ -35,10 +35,10 @@ def joined(stream: Any) -> tuple[str, str, str, Any]:
 
 
 def test_whole_answers_are_the_runtimes_own_greedy_tokens(real: Server, real_version: Path) -> None:
-    words = Words(real_version)
-    prompt = words.chat([{"role": "user", "content": QUESTION}])
+    tokenizer = Tokenizer(real_version)
+    prompt = tokenizer.chat([{"role": "user", "content": QUESTION}])
     [wanted] = ort.load(real_version, 2).generate([prompt], 24)
-    text = words.core.decode(list(wanted.token_ids), skip_special_tokens=True)
+    text = tokenizer.core.decode(list(wanted.token_ids), skip_special_tokens=True)
     answer = real.client().completions.create(model="assay", prompt=prompt, max_tokens=24)
     assert answer.choices[0].text == text.rstrip("�")
     assert answer.usage

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import yaml
 import runtimes
 from benchmarks.measure import variant
 from benchmarks.params import BenchmarkParams
-from core import paths, plugins
+from core import paths
 from core.errors import ConfigError
 from host import gpu
 from models import manifest
@@ -20,6 +23,7 @@ from quantizers import Context
 from selection import gates
 from selection.gates import Evidence
 from stages import compile as stage
+from tests.models import made
 from trt.records import Compilation
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +44,8 @@ def root(workshop: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(gpu, "card", lambda: None)
     settings = params.load()
     shutil.copytree(workshop.model_folder, paths.MODEL)
-    folder = paths.VARIANTS / "trt-int8"
-    folder.mkdir(parents=True)
-    plugin = plugins.load("quantizers", "trt_int8")
-    facts = plugin.quantize(workshop, plugin.Options(), folder)
-    recipe = settings.recipe("trt-int8")
-    manifest.write(folder, variant="trt-int8", recipe=recipe, model_folder=paths.MODEL, facts=facts)
+    for name in ("fp32", "trt-int8"):
+        made.variant(name, settings.recipe(name), workshop, paths.VARIANTS / name)
     return tmp_path
 
 
@@ -59,24 +59,37 @@ def test_every_target_is_in_the_record_and_those_that_compiled_are_versions(
 ) -> None:
     _run(monkeypatch, "trt-int8")
     folder = paths.ENGINES / "trt-int8"
-    made = Compilation.read(folder / stage.RECORD)
-    assert made.made_from == manifest.digest(paths.VARIANTS / "trt-int8")
-    assert {one.target: one.status for one in made.engines} == {
+    record = Compilation.read(folder / stage.RECORD)
+    assert record.made_from == manifest.digest(paths.VARIANTS / "trt-int8")
+    assert {one.target: one.status for one in record.engines} == {
         "l4": "compiled",
         "tiny": "refused",
         "h100": "not_compiled_here",
     }
     assert sorted(path.name for path in folder.iterdir()) == [stage.RECORD, "l4"]
-    assert manifest.digest(folder / "l4") == made.engines[0].manifest_sha256
+    assert manifest.digest(folder / "l4") == record.engines[0].manifest_sha256
     told = capsys.readouterr().err
     assert "trt-int8 for l4" in told
     assert "trt-int8 for tiny: refused: does not fit" in told
     assert "trt-int8 for h100: not compiled here" in told
 
 
-def test_what_cannot_be_compiled_for_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"recipes\.fp32\.runtime is ort: only tensorrt has engines"):
-        _run(monkeypatch, "fp32")
+def test_a_recipe_that_needs_no_engines_says_so_and_loads_nothing_heavy(root: Path) -> None:
+    code = "import sys; from stages import compile; compile.main(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fp32"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == "compile: fp32 needs no engines\n"
+    assert not {"torch", "onnx", "onnxruntime", "tensorrt_rtx", "transformers"} & set(done.stdout.split())
+    record = Compilation.read(paths.ENGINES / "fp32" / stage.RECORD)
+    assert (record.made_from, record.engines) == (manifest.digest(paths.VARIANTS / "fp32"), [])
+
+
+def test_a_context_beyond_the_models_positions_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = yaml.safe_load((root / "params.yaml").read_text())
     raw["compile"]["context_tokens"] = 1024
     (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))

@@ -114,6 +114,10 @@ def test_runs_compare_the_variants(root: Path) -> None:
     assert {"accuracy", "delta_points", "kl_mean_nats", "itl_p50_ms", "artifact_mib", "peak_rss_mib"} <= set(
         run.metrics
     )
+    for metric in fixtures.evaluation("int8-static").metrics:  # whatever it is called
+        assert run.metrics[metric.name] == pytest.approx(metric.value)
+        assert (f"{metric.name}_low" in run.metrics) == (metric.low is not None)
+        assert (f"{metric.name}_reference" in run.metrics) == (metric.reference is not None)
     assert run.tags["verdict.drift"] == "pass"
 
 

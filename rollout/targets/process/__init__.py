@@ -1,0 +1,1 @@
+"""What a target on this machine is made of: one slot as one server process."""

@@ -1,0 +1,100 @@
+"""What an edit makes stale: nothing that it does not decide. Asked of DVC itself, in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.parts import project
+
+# What moves versions and answers users, but decides no result of a stage.
+AFTERWARDS = ("approval", "ci", "demo", "deploy", "docs", "gateway", "pipelines", "rehearsal", "rollout", "serving")
+
+
+def _dvc(folder: Path, *arguments: str) -> str:
+    return project.run(folder, "-m", "dvc", *arguments, check=True).stdout
+
+
+def _stale(folder: Path) -> set[str]:
+    """Stages that `dvc repro` would run, without those that only follow from another."""
+    return set(json.loads(_dvc(folder, "status", "--json")))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which every stage has run, as far as DVC knows: each output is a small file."""
+    folder = project.copy(tmp_path_factory.mktemp("project"))
+    for path in _made(folder):
+        inner = path if path.suffix else path / "file"
+        inner.parent.mkdir(parents=True, exist_ok=True)
+        inner.write_text(path.name)
+    _dvc(folder, "commit", "--force")
+    return folder
+
+
+def _made(folder: Path) -> Iterator[Path]:
+    """Every path that a stage writes or reads of another."""
+    recipes = yaml.safe_load((folder / "params.yaml").read_text())["recipes"]
+    for stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].values():
+        body = stage.get("do", stage)
+        for entry in (*body["outs"], *body["deps"]):
+            name = entry if isinstance(entry, str) else next(iter(entry))
+            if name.startswith(("artifacts/", "reports/")):
+                for recipe in recipes if "foreach" in stage else [""]:
+                    yield folder / name.replace("${key}", recipe).replace("${item}", recipe)
+
+
+@pytest.fixture
+def edited(done: Path) -> Iterator[Path]:
+    """`done`, put back as it was after the test."""
+    before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file() and ".dvc" not in path.parts}
+    yield done
+    for path in [path for path in done.rglob("*") if path.is_file() and ".dvc" not in path.parts]:
+        if path not in before:
+            path.unlink()
+        elif path.read_bytes() != before[path]:
+            path.write_bytes(before[path])
+
+
+def _edit(path: Path) -> None:
+    path.write_text(path.read_text() + "\n# edited\n")
+
+
+def _moved(value: Any) -> Any:
+    """Every value below `value`, changed."""
+    if isinstance(value, dict):
+        return {key: _moved(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [*map(_moved, value), "more"]
+    return f"{value}x" if isinstance(value, str) or value is None else value + 1
+
+
+def test_what_comes_after_the_evidence_makes_none_of_it_stale(edited: Path) -> None:
+    files = [path for room in AFTERWARDS for path in (edited / room).rglob("*") if path.is_file()]
+    assert {path.relative_to(edited).parts[0] for path in files} == set(AFTERWARDS)
+    for path in files:
+        _edit(path)
+    params = yaml.safe_load((edited / "params.yaml").read_text())
+    for section in ("rollout", "ci"):
+        params[section] = _moved(params[section])
+    (edited / "params.yaml").write_text(yaml.safe_dump(params))
+    assert not _stale(edited)
+    assert "Data and pipelines are up to date" in _dvc(edited, "repro", "--dry")
+
+
+def test_what_decides_a_result_makes_it_stale(edited: Path) -> None:
+    recipes = set(yaml.safe_load((edited / "params.yaml").read_text())["recipes"])
+    _edit(edited / "drift" / "sequential.py")
+    assert _stale(edited) == {f"evaluate@{name}" for name in recipes}
+
+
+def test_a_recipe_is_the_business_of_its_own_branch(edited: Path) -> None:
+    _edit(edited / "quantizers" / "half.py")
+    (edited / "quantizers" / "another.py").write_text('"""Another way to make a variant."""\n')
+    (edited / "runtimes" / "another.py").write_text('"""Another runtime."""\n')
+    assert _stale(edited) == {"quantize@fp16"}
