@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import gpu_card
-from benchmarks.gpu_records import GpuDrift
+from benchmarks.gpu import card
+from benchmarks.gpu.records import GpuDrift
 from core import cli, paths
 from core.errors import DataError, ResourceError
 from core.progress import say
@@ -25,7 +25,7 @@ def main() -> None:
     here = description.describe(params.load().machine.threads)
     if here.accelerator is None:
         raise ResourceError("no NVIDIA GPU on this machine: run this where `stages.evaluate` ran")
-    result = gpu_card.result(here.accelerator, "-drift")
+    result = card.result(here.accelerator, "-drift")
     now = [measured(Evaluation.read(paths.EVALUATION / f"{name}.json")) for name in asked.recipes]
     run = GpuDrift(
         commands=[f"python -m stages.evaluate {name}" for name in asked.recipes], machine=here, evaluations=now

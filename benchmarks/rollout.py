@@ -29,8 +29,8 @@ from core import cli, files, paths
 from core.errors import DataError, RuntimeFault
 from host import description
 from pipelines import params
-from rehearsal import place, switching
-from rehearsal.traffic import Plan, Traffic
+from rehearsal import local_target, switching
+from rehearsal.traffic import LoadProfile, Traffic
 from rollout.targets import SLOTS, Slot, Version, local
 
 RESULT = Path("benchmarks/results/rollout.json")
@@ -63,14 +63,14 @@ def main() -> None:
         for part in given.parts or PARTS:
             with description.Others() as others:
                 if part == "loss":
-                    versions = [place.version(folder / "loss", number, step_ms=STEP_MS) for number in (1, 2)]
-                    found[part] = loss(folder / "l", versions, Plan("", given.per_s), given.requests)
+                    versions = [local_target.version(folder / "loss", number, step_ms=STEP_MS) for number in (1, 2)]
+                    found[part] = loss(folder / "l", versions, LoadProfile("", given.per_s), given.requests)
                 elif part == "real":
                     versions = [
                         _variant(name, 1 + at) for at, name in enumerate((given.variant, given.other_variant))
                     ]
-                    plan = Plan("", REAL_PER_S, check=False)
-                    found[part] = loss(folder / "r", versions, plan, REAL_REQUESTS)
+                    profile = LoadProfile("", REAL_PER_S, check=False)
+                    found[part] = loss(folder / "r", versions, profile, REAL_REQUESTS)
                 elif part == "cost":
                     found[part] = cost(folder, given.rounds)
                 else:
@@ -93,44 +93,44 @@ def merged(before: Figures, now: Figures) -> Figures:
     return before | now if before.get("machine") == now["machine"] else now
 
 
-def loss(state: Path, versions: Sequence[Version], plan: Plan, requests: int) -> Figures:
+def loss(state: Path, versions: Sequence[Version], profile: LoadProfile, requests: int) -> Figures:
     """Requests lost in rollouts and rollbacks, and how soon users see the new version."""
-    with place.stack(state, serve={"max_queue": 1000}) as (settings, target):
+    with local_target.stack(state, serve={"max_queue": 1000}) as (settings, target):
         local.up(settings, versions[0])
-        traffic = Traffic(replace(plan, url=target.gateway.url)).start()
+        traffic = Traffic(replace(profile, url=target.gateway.url)).start()
         began_s = time.monotonic()
-        switches = switching.back_and_forth(target, versions, lambda: len(traffic.asked) < requests, REST_S, 30)
+        switches = switching.back_and_forth(target, versions, lambda: len(traffic.requests) < requests, REST_S, 30)
         traffic.stop()
         took_s = time.monotonic() - began_s
         time.sleep(LOG_S)
         outdated = switching.outdated(switches, target.gateway.settings.access_log)
         counts = [target.gateway.counts(slot) for slot in ("blue", "green")]
-    firsts = switching.first_on_new_ms(switches, traffic.asked)
+    firsts = switching.first_on_new_ms(switches, traffic.requests)
     return {
-        "requests": len(traffic.asked),
+        "requests": len(traffic.requests),
         "lost": len(traffic.lost),
-        "streams": sum(one.stream for one in traffic.asked),
+        "streams": sum(one.stream for one in traffic.requests),
         "streams_cut": sum(one.stream for one in traffic.lost),
-        "late": len(switching.late(switches, traffic.asked)),
+        "late": len(switching.late(switches, traffic.requests)),
         "outdated_route": len(outdated),
         "why": sorted({str(one.lost) for one in traffic.lost})[:5],
-        "per_s": round(len(traffic.asked) / took_s, 1),
+        "per_s": round(len(traffic.requests) / took_s, 1),
         "switches": len(switches),
-        "confirmed_ms": _spread([1000 * (one.confirmed - one.asked) for one in switches]),
+        "confirmed_ms": _spread([1000 * (one.confirmed - one.commanded) for one in switches]),
         "first_on_new_ms": _spread(firsts),
         "mirrored": sum(count.mirrored for count in counts),
         "mirror_dropped": sum(count.dropped for count in counts),
         "gateway_5xx": sum(count.users_5xx for count in counts),
         "gateway_cut": sum(count.cut for count in counts),
         "gateway_retried": sum(count.retried for count in counts),
-        "answer_ms": _spread([1000 * (one.ended - one.began) for one in traffic.asked]),
+        "answer_ms": _spread([1000 * (one.ended - one.began) for one in traffic.requests]),
     }
 
 
 def cost(folder: Path, rounds: int) -> Figures:
     """Latency of whole answers, direct and through the gateway, taken in turn; differences are taken by round."""
-    version = place.version(folder / "cost", 1)
-    with place.stack(folder / "c") as (settings, target):
+    version = local_target.version(folder / "cost", 1)
+    with local_target.stack(folder / "c") as (settings, target):
         local.up(settings, version)
         direct, through = target.slots["blue"].url, target.gateway.url
         samples = asyncio.run(_in_turn(direct, through, rounds))
@@ -180,7 +180,7 @@ def memory(folder: Path, variant: str) -> Figures:
     """Resident and proportional memory (pages that both map are halved) of the server processes, after answers."""
     version = _variant(variant)
     files_folder = version.folder
-    with place.stack(folder / "m") as (settings, target):
+    with local_target.stack(folder / "m") as (settings, target):
         local.up(settings, version)
         _work(target.slots["blue"].url)
         one = _memory_mib(target, ["blue"])
@@ -206,11 +206,11 @@ def _variant(name: str, number: int = 1) -> Version:
     folder = paths.VARIANTS / name
     if not folder.is_dir():
         raise DataError(f"{folder} not found: run `dvc repro quantize` first")
-    return place.real(folder, number)
+    return local_target.real(folder, number)
 
 
 def _work(url: str) -> None:
-    traffic = Traffic(Plan(url, per_s=8, requests=32, check=False)).start()
+    traffic = Traffic(LoadProfile(url, per_s=8, requests=32, check=False)).start()
     traffic.join()
     if traffic.lost:
         raise RuntimeFault(f"the slot lost {len(traffic.lost)} requests, first: {traffic.lost[0].lost}")

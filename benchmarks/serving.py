@@ -12,12 +12,10 @@ import argparse
 import http.client
 import json
 import statistics
-import subprocess
-import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from core import cli, files, paths
@@ -26,13 +24,12 @@ from data import items
 from host import description
 from models import manifest
 from pipelines import params
-from rehearsal import place
+from rehearsal.processes import model_server
 from runtimes import ort
 
 RESULT = Path("benchmarks/results/serving.json")
 CONCURRENT = 16
 BATCHES = 2  # answers of each client, or batches of the bare loop, a round
-START_S = 60
 
 
 def main() -> None:
@@ -75,12 +72,14 @@ def compare(
     """
     runtime = ort.load(folder, threads)
     seconds: dict[str, list[float]] = {"bare": [], "whole": [], "stream": []}
-    with server(folder, threads) as port:
+    manifest.verify(folder)
+    own = ("--threads", str(threads), "--max-batch", str(CONCURRENT))
+    with tempfile.TemporaryDirectory() as scratch, model_server(folder, Path(scratch) / "log", *own) as (_, url):
         for number in range(-1, rounds):  # the first one warms up
             taken = {
                 "bare": bare(runtime, prompts, tokens),
-                "whole": clients(port, prompts, tokens, stream=False),
-                "stream": clients(port, prompts, tokens, stream=True),
+                "whole": clients(url, prompts, tokens, stream=False),
+                "stream": clients(url, prompts, tokens, stream=True),
             }
             for way, value in taken.items():
                 if number >= 0:
@@ -108,12 +107,12 @@ def bare(runtime: ort.OrtRuntime, prompts: Sequence[Sequence[int]], tokens: int)
     return time.perf_counter() - began_s
 
 
-def clients(port: int, prompts: Sequence[Sequence[int]], tokens: int, stream: bool) -> float:
+def clients(url: str, prompts: Sequence[Sequence[int]], tokens: int, stream: bool) -> float:
     """Seconds for one client a prompt, each asking `BATCHES` times over one connection."""
 
     def client(prompt: Sequence[int]) -> None:
         body = {"prompt": list(prompt), "max_tokens": tokens, "ignore_eos": True, "stream": stream}
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
         for _ in range(BATCHES):
             connection.request("POST", "/v1/completions", json.dumps(body))
             response = connection.getresponse()
@@ -126,48 +125,6 @@ def clients(port: int, prompts: Sequence[Sequence[int]], tokens: int, stream: bo
     with ThreadPoolExecutor(len(prompts)) as pool:
         list(pool.map(client, prompts))
     return time.perf_counter() - began_s
-
-
-@contextmanager
-def server(folder: Path, threads: int) -> Iterator[int]:
-    """A server process on a free port, ready."""
-    manifest.verify(folder)
-    [port] = place.free_ports(1)
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.serve",
-        "--folder",
-        str(folder),
-        "--slot",
-        "blue",
-        "--port",
-        str(port),
-    ]
-    process = subprocess.Popen(
-        [*command, "--threads", str(threads), "--max-batch", str(CONCURRENT)], stdout=subprocess.DEVNULL
-    )
-    try:
-        deadline_s = time.monotonic() + START_S
-        while not is_ready(port):
-            if process.poll() is not None or time.monotonic() > deadline_s:
-                raise RuntimeFault(f"the server did not start: {' '.join(command)}")
-            time.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/health/ready")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def row(variant: str, figures: dict[str, dict[str, float]]) -> str:

@@ -1,13 +1,13 @@
 """A recipe's stages on the runner that it needs, and their way from there to the report.
 
-    python -m ci.measured make fp8     evaluate@fp8 and benchmark@fp8, and what they need
-    python -m ci.measured gather       what the jobs of all recipes made, into dvc.lock
+    python -m ci.measured measure fp8     evaluate@fp8 and benchmark@fp8, and what they need
+    python -m ci.measured collect         what the jobs of all recipes measured, into dvc.lock
 
 To DVC "not measured here", which a machine without the right GPU writes, is a result like any other: it comes back
-from dvc.lock and the run-cache, also to a machine that could measure. So `make` looks at the records: what was not
+from dvc.lock and the run-cache, also to a machine that could measure. So `measure` looks at the records: what was not
 measured comes from an earlier pipeline's job of this recipe, or is measured now. It leaves its entries of dvc.lock in
-artifacts/locks/, from which `gather` takes exactly what this recipe's own runner made. When dvc.lock from the job
-`report` is committed, everybody has it.
+artifacts/locks/, from which `collect` takes exactly what this recipe's own runner measured. When dvc.lock from the
+job `report` is committed, everybody has it.
 """
 
 from __future__ import annotations
@@ -27,69 +27,70 @@ from core.progress import say
 
 LOCK = Path("dvc.lock")
 LOCKS = paths.ARTIFACTS / "locks"
-KEPT = paths.CACHE / "locks"  # from earlier pipelines, through GitLab's cache
+EARLIER = paths.CACHE / "locks"  # from earlier pipelines, through GitLab's cache
 RECORDS = {"evaluate": paths.EVALUATION, "benchmark": paths.BENCHMARK}  # stage → folder of its records
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("make").add_argument("recipe")
-    verbs.add_parser("gather")
+    verbs.add_parser("measure").add_argument("recipe")
+    verbs.add_parser("collect")
     given = parser.parse_args()
-    if given.verb == "make":
-        make(given.recipe)
+    if given.verb == "measure":
+        measure(given.recipe)
     else:
-        gather()
+        collect()
 
 
-def make(recipe: str) -> None:
-    """Reproduce, measure what another machine could not, share it, and note what was made."""
+def measure(recipe: str) -> None:
+    """Reproduce, measure what another machine could not, share it, and keep its entries of dvc.lock."""
     _run("ci/repro-shared", f"compile@{recipe}", *(f"{stage}@{recipe}" for stage in RECORDS))
-    if missing := _not_measured(recipe):
-        _take(KEPT / f"{recipe}.yaml", missing)
-    if missing := _not_measured(recipe):
-        say(f"no machine has measured {', '.join(missing)} yet: trying here")
+    if missing := _unmeasured(recipe):
+        _restore(EARLIER / f"{recipe}.yaml", missing)
+    if missing := _unmeasured(recipe):
+        say(f"no machine has measured {', '.join(missing)} yet: measuring here")
         _run("dvc", "repro", "--force", "--single-item", *missing)
         _run("dvc", "push", "--run-cache", *missing)
     entries = {name: entry for name, entry in _stages(LOCK).items() if name.endswith(f"@{recipe}")}
-    for folder in (LOCKS, KEPT):
+    for folder in (LOCKS, EARLIER):
         write_text(folder / f"{recipe}.yaml", yaml.safe_dump({"stages": entries}, sort_keys=False))
 
 
-def gather() -> None:
-    """Put every recipe's entries over those in dvc.lock. Raises ConfigError when no job left any."""
+def collect() -> None:
+    """Merge every recipe's entries into dvc.lock. Raises ConfigError when no job left any."""
     found = sorted(LOCKS.glob("*.yaml"))
     if not found:
         raise ConfigError(f"{LOCKS} is empty: the jobs `recipe` leave their results' entries there as artifacts")
-    _over_lock({name: entry for file in found for name, entry in _stages(file).items()})
+    _merge_into_lock({name: entry for file in found for name, entry in _stages(file).items()})
 
 
-def _not_measured(recipe: str) -> list[str]:
-    """The stages whose record says so."""
+def _unmeasured(recipe: str) -> list[str]:
+    """The stages of a recipe whose record says that this machine could not measure."""
     records = {f"{stage}@{recipe}": folder / f"{recipe}.json" for stage, folder in RECORDS.items()}
     return [name for name, file in records.items() if json.loads(file.read_text())["status"] == "not_measured_here"]
 
 
-def _take(kept: Path, names: list[str]) -> None:
-    """Entries that were made from the same code, data and params as those in dvc.lock, with their results."""
-    now, then = _stages(LOCK), _stages(kept)
-    same = {name: then[name] for name in names if name in then and _made_from(then[name]) == _made_from(now[name])}
+def _restore(earlier: Path, names: list[str]) -> None:
+    """Those entries of `earlier` with the same code, data and params as in dvc.lock, and their results."""
+    now, then = _stages(LOCK), _stages(earlier)
+    same = {name: then[name] for name in names if name in then and _inputs(then[name]) == _inputs(now[name])}
     if same:
-        _over_lock(same)
+        _merge_into_lock(same)
         _run("dvc", "pull", "--force", "--allow-missing", *same)
 
 
-def _made_from(entry: dict[str, Any]) -> dict[str, Any]:
+def _inputs(entry: dict[str, Any]) -> dict[str, Any]:
+    """What decides an entry's result: all but the result."""
     return {key: value for key, value in entry.items() if key != "outs"}
 
 
-def _over_lock(entries: dict[str, Any]) -> None:
+def _merge_into_lock(entries: dict[str, Any]) -> None:
     write_text(LOCK, yaml.safe_dump({"schema": "2.0", "stages": _stages(LOCK) | entries}, sort_keys=False))
 
 
 def _stages(lock: Path) -> dict[str, Any]:
-    """None before there is a file."""
+    """The entries by stage; empty before there is a file."""
     found: dict[str, Any] = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
     return found
 

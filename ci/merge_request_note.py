@@ -1,4 +1,4 @@
-"""Show the report's summary in its merge request: one note, made by the first pipeline and updated by later ones.
+"""Show the report's summary in its merge request: one note, created by the first pipeline and updated by later ones.
 
     python -m ci.merge_request_note reports/summary.md
 
@@ -22,7 +22,7 @@ from core.errors import AssayError, ConfigError
 
 MARK = "<!-- assay: report -->"  # begins the note, so that the next pipeline finds it
 TIMEOUT_S = 30.0
-MOST_CHARACTERS = 900_000  # GitLab takes a million
+MAX_CHARACTERS = 900_000  # GitLab takes a million
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,23 +30,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("file", type=Path, help="Markdown")
     file = parser.parse_args(argv).file
     if not file.is_file():
-        raise ConfigError(f"{file} does not exist: the stage `report` makes it")
+        raise ConfigError(f"{file} not found: run stage `report` first")
     api, token = _needed("CI_API_V4_URL"), _needed("ASSAY_GITLAB_TOKEN")
     notes = f"/projects/{_needed('CI_PROJECT_ID')}/merge_requests/{_needed('CI_MERGE_REQUEST_IID')}/notes"
     pipeline = os.environ.get("CI_PIPELINE_URL")
     body = f"{MARK}\n{file.read_text()}" + (f"\n[Pipeline]({pipeline})\n" if pipeline else "")
     with httpx.Client(base_url=api, headers={"PRIVATE-TOKEN": token}, timeout=TIMEOUT_S) as client:
-        print(post(client, notes, body[:MOST_CHARACTERS]))
+        print(post(client, notes, body[:MAX_CHARACTERS]))
 
 
 def post(client: httpx.Client, notes: str, body: str) -> str:
-    """Update the merge request's marked note, or make it; returns what was done."""
+    """Update the merge request's marked note, or create it; returns what was done."""
     mine = [note["id"] for note in _all(client, notes) if not note["system"] and note["body"].startswith(MARK)]
     if mine:
         _call(client, "PUT", f"{notes}/{mine[0]}", json={"body": body})
-        return f"note {mine[0]} was updated"
-    made = _call(client, "POST", notes, json={"body": body}).json()
-    return f"note {made['id']} was made"
+        return f"updated note {mine[0]}"
+    created = _call(client, "POST", notes, json={"body": body}).json()
+    return f"created note {created['id']}"
 
 
 def _all(client: httpx.Client, notes: str) -> Iterator[dict[str, Any]]:
@@ -67,7 +67,7 @@ def _call(client: httpx.Client, method: str, path: str, **content: Any) -> httpx
     if answer.is_success:
         return answer
     hint = {
-        401: "ASSAY_GITLAB_TOKEN is wrong or has expired",
+        401: "ASSAY_GITLAB_TOKEN is invalid or expired",
         403: "ASSAY_GITLAB_TOKEN needs scope `api` and at least the role Reporter",
         404: "no such merge request, or ASSAY_GITLAB_TOKEN may not see it",
     }.get(answer.status_code, answer.text[:200])
@@ -77,7 +77,7 @@ def _call(client: httpx.Client, method: str, path: str, **content: Any) -> httpx
 def _needed(name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise ConfigError(f"{name} is not set: this runs in a merge request's pipeline, see docs/ci.md")
+        raise ConfigError(f"{name} is not set: run this in a merge request's pipeline, see docs/ci.md")
     return value
 
 

@@ -1,1 +1,1 @@
-"""What every room shares: errors, atomic files, params, the records that cross stages, progress."""
+"""What every room stands on: errors, atomic files, paths, the bases of params and records, plugins, progress."""

@@ -1,20 +1,27 @@
 """The one error tree. Everything a user can cause derives from AssayError.
 
     AssayError
-    ├── ConfigError            params.yaml or a command line is wrong
-    ├── SourceError            the model cannot be fetched or read
-    │   └── UnsupportedModelError   it is readable, but not a family that works here
-    ├── IntegrityError         files do not match their manifest
-    ├── ResourceError          not enough disk or memory
-    ├── DataError              a data set is wrong (expectation, scorer, tokenizer)
-    ├── ExportError            the graph does not compute what torch computes
-    ├── QuantizationError      a recipe did not do what it promised
-    ├── EngineError            TensorRT could not make an engine of a graph
-    ├── RuntimeFault           an inference runtime failed
-    ├── RegistryError          MLflow could not be read or written
-    ├── RolloutError           a rollout may not start, or its record does not hold together
-    │   └── TargetError            a slot, the gateway or the cluster did not do what it was asked, or in time
-    └── NoVariantPassed        every variant was stopped by a gate
+    ├── ConfigError                  params.yaml or a command line is wrong
+    ├── SourceError                  the model cannot be fetched or read
+    │   └── UnsupportedModelError    it is readable, but not a family that works here
+    ├── IntegrityError               files do not match their manifest
+    ├── ResourceError                not enough disk or memory, or a program that is missing or does not start
+    ├── DataError                    a data set or a record is wrong or missing
+    ├── ExportError                  the graph does not compute what torch computes
+    ├── QuantizationError            a recipe did not do what it promised
+    ├── EngineError                  TensorRT could not make an engine of a graph
+    ├── RuntimeFault                 an inference runtime failed
+    │   └── OutOfMemory              a benchmark's worker could not get memory (benchmarks/measure/side.py)
+    ├── RegistryError                MLflow could not be read or written
+    ├── RolloutError                 a rollout may not start, or its record does not hold together
+    │   ├── AlreadyLiveError         the version to roll out is live already (rollout/planning.py)
+    │   ├── PipelineError            a pipeline could not be triggered (approval/standing.py)
+    │   └── TargetError              a slot, the gateway or the cluster did not do what it was asked, or in time
+    │       ├── Conflict             another client wrote the object since it was read (rollout/targets/cluster/api.py)
+    │       └── Gone                 events since that version are no longer kept (rollout/targets/cluster/api.py)
+    ├── SignatureError               a webhook's message is not from MLflow, or too old (approval/webhook.py)
+    ├── PayloadError                 a webhook's message is signed, but not what MLflow sends (approval/webhook.py)
+    └── NoVariantPassed              every variant was stopped by a gate
 
 A message says what was wrong, where, and what to do. Command lines print it as one line and exit with `exit_code`.
 """
@@ -34,58 +41,62 @@ class AssayError(Exception):
 
 
 class ConfigError(AssayError):
+    """params.yaml, a setting or a command line is wrong: the user mends it and runs the same command again."""
+
     exit_code = 2
 
 
 class SourceError(AssayError):
-    pass
+    """The model cannot be fetched or read."""
 
 
 class UnsupportedModelError(SourceError):
-    pass
+    """The model is readable, but its architecture is not one that works here."""
 
 
 class IntegrityError(AssayError):
-    pass
+    """Files do not match their manifest: they changed since they were made."""
 
 
 class ResourceError(AssayError):
-    pass
+    """Not enough disk or memory, or a program that is missing or does not start."""
 
 
 class DataError(AssayError):
-    pass
+    """A data set or a record is wrong or missing."""
 
 
 class ExportError(AssayError):
-    pass
+    """The exported graph does not compute what torch computes."""
 
 
 class QuantizationError(AssayError):
-    pass
+    """A recipe did not do what it promised."""
 
 
 class EngineError(AssayError):
-    pass
+    """TensorRT could not make an engine of a graph."""
 
 
 class RuntimeFault(AssayError):  # noqa: N818 - RuntimeError is Python's own
-    pass
+    """An inference runtime failed while it loaded or answered."""
 
 
 class RegistryError(AssayError):
-    pass
+    """MLflow could not be read or written."""
 
 
 class RolloutError(AssayError):
-    pass
+    """A rollout may not start, or its record does not hold together."""
 
 
 class TargetError(RolloutError):
-    pass
+    """A slot, the gateway or the cluster did not do what it was asked, or not in time."""
 
 
 class NoVariantPassed(AssayError):  # noqa: N818 - an outcome, named as the field would say it
+    """Every variant was stopped by a gate: the run is complete, and there is nothing to register."""
+
     exit_code = 3
 
 

@@ -11,7 +11,7 @@ from core import paths
 from core.errors import DataError
 from models import manifest
 from registry import runs, store
-from rehearsal import place
+from rehearsal import local_target
 from rollout.aliases import APPROVED, CHAMPION
 from rollout.targets import Version
 from runtimes import echo, faulty
@@ -70,7 +70,7 @@ def echoes(folder: Path) -> list[Entry]:
     """Three versions without a model, that answer with the question."""
     fault = folder / "fault"
     how: list[dict[str, Any]] = [{}, {}, {"empty_share": 0.5, "after_file": str(fault)}]
-    made = [place.version(folder / "versions", number, step_ms=3, **one) for number, one in enumerate(how, 1)]
+    made = [local_target.version(folder / "versions", number, step_ms=3, **one) for number, one in enumerate(how, 1)]
     whats = ("today's champion", "a new version", "made to answer with nothing, half the time, once it is live")
     return [
         Entry(version, f"echo-{version.model_version}", what, PASSED, fault if version is made[-1] else None)

@@ -9,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from demo.pipeline import Runner
-from demo.place import Place
+from demo.gitlab_stand_in import Runner
+from demo.sandbox import Sandbox
 from demo.versions import Entry
 from demo.watch import Watch, state_of
 from rollout.chain import Event
@@ -21,25 +21,25 @@ COLOURS = {"Succeeded": "bold green", "RolledBack": "bold yellow", "Aborted": "b
 
 
 class View:
-    """Rendered anew at each frame, from what the watch saw last. `say` is the line that tells what comes next."""
+    """Rendered anew at each frame, from what the watch saw last. `say` is the line that says what comes next."""
 
-    def __init__(self, where: Place, watch: Watch, runner: Runner) -> None:
-        self._where, self.watch, self._runner = where, watch, runner
+    def __init__(self, sandbox: Sandbox, watch: Watch, runner: Runner) -> None:
+        self._sandbox, self.watch, self._runner = sandbox, watch, runner
         self.say = ""
 
     def __rich__(self) -> RenderableType:
         links = Text.assemble(
             ("MLflow  ", "dim"),
-            (ui(self._where), f"link {ui(self._where)} underline"),
+            (ui(self._sandbox), f"link {ui(self._sandbox)} underline"),
             ("    gateway  ", "dim"),
             self.watch.target.gateway.url,
         )
-        rollout = Group(*(line(event, self.watch.entries) for event in self.watch.moves[-LINES:]))
+        rollout = Group(*(line(event, self.watch.entries) for event in self.watch.transitions[-LINES:]))
         return Group(
             links,
             Panel(self._slots(), title="slots", title_align="left"),
             Panel(self._users(), title="users", title_align="left"),
-            Panel(rollout, title=f"rollout{self._job()}", title_align="left", height=LINES + 2),
+            Panel(rollout, title=f"rollout{self._pipeline()}", title_align="left", height=LINES + 2),
             Text(self.say, style="bold cyan"),
         )
 
@@ -76,11 +76,11 @@ class View:
         times = f"p50 {_ms(users.p50_ms)}   p95 {_ms(users.p95_ms)}"
         return Text.assemble(f"{users.per_s:5.1f} answers/s   {times}   {users.requests:,} requests   ", lost)
 
-    def _job(self) -> str:
-        if not self._runner.jobs:
+    def _pipeline(self) -> str:
+        if not self._runner.pipelines:
             return ""
-        job = self._runner.jobs[-1]
-        return f", pipeline {job.number} (version {job.version}) {'has ended' if job.ended else 'runs'}"
+        last = self._runner.pipelines[-1]
+        return f", pipeline {last.number} (version {last.version}) {'has ended' if last.ended else 'runs'}"
 
 
 def line(event: Event, entries: list[Entry]) -> Text:
@@ -91,9 +91,9 @@ def line(event: Event, entries: list[Entry]) -> Text:
     return Text.assemble(text, (f" {event.why}", "dim"), no_wrap=True, overflow="ellipsis")
 
 
-def ui(where: Place) -> str:
+def ui(sandbox: Sandbox) -> str:
     """The page of the registered model in MLflow's UI."""
-    return f"{where.mlflow}/#/models/{where.settings.model.name}"
+    return f"{sandbox.mlflow}/#/models/{sandbox.settings.model.name}"
 
 
 def _open(count: int | None) -> str:

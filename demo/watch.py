@@ -34,15 +34,15 @@ class Users:
 
 @dataclass
 class Watch:
-    """`tell` hears of every transition. A version with a fault gets it as soon as it is live."""
+    """`on_transition` is called with every transition. A version with a fault gets it as soon as it is live."""
 
     target: LocalTarget
     record: RolloutRecord
     traffic: Traffic
     entries: list[Entry]
-    tell: Callable[[Event], None] = lambda event: None
+    on_transition: Callable[[Event], None] = lambda event: None
     seen: Observation | None = None
-    moves: list[Event] = field(default_factory=list)  # transitions, in order
+    transitions: list[Event] = field(default_factory=list)  # in order
     _ending: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -63,43 +63,47 @@ class Watch:
             self.seen = self.target.observe()
         except TargetError:
             self.seen = None  # not known at this moment: shown as such
-        last = self.moves[-1].seq if self.moves else 0
+        last = self.transitions[-1].seq if self.transitions else 0
         for event in self.record.events("seq > ? AND kind = 'transition'", last):
             self._fault(event)
-            self.moves.append(event)
-            self.tell(event)
+            self.transitions.append(event)
+            self.on_transition(event)
 
     def users(self) -> Users:
-        now, asked = time.time(), list(self.traffic.asked)
-        recent = [one for one in asked[-2000:] if one.ended > now - WINDOW_S]
+        now, requests = time.time(), list(self.traffic.requests)
+        recent = [one for one in requests[-2000:] if one.ended > now - WINDOW_S]
         times_ms = sorted(1000 * (one.ended - one.began) for one in recent)
 
         def quantile(share: float) -> float | None:
             return times_ms[min(len(times_ms) - 1, int(share * len(times_ms)))] if times_ms else None
 
-        lost = sum(one.lost is not None for one in asked)
-        return Users(len(recent) / WINDOW_S, quantile(0.5), quantile(0.95), len(asked), lost)
+        lost = sum(one.lost is not None for one in requests)
+        return Users(len(recent) / WINDOW_S, quantile(0.5), quantile(0.95), len(requests), lost)
 
     def ended(self, entry: Entry) -> Event | None:
         """The newest end of a rollout of this version."""
-        ends = [event for event in self.moves if event.digest == entry.version.digest and state_of(event) in TERMINAL]
+        ends = [
+            event
+            for event in self.transitions
+            if event.digest == entry.version.digest and state_of(event) in TERMINAL
+        ]
         return ends[-1] if ends else None
 
     def cause(self, end: Event) -> str:
         """Why a rollout ended so: what began the way back, if it went back."""
         back = (State.ABORTING, State.ROLLING_BACK)
-        mine = [event for event in self.moves if event.rollout_id == end.rollout_id]
+        mine = [event for event in self.transitions if event.rollout_id == end.rollout_id]
         return next((event.why for event in mine if state_of(event) in back), end.why)
 
     def first_answer(self, entry: Entry) -> float | None:
         """When a user first got an answer from this version: UNIX time of its first byte."""
-        firsts = [one.first for one in self.traffic.asked if one.digest == entry.version.digest]
+        firsts = [one.first for one in self.traffic.requests if one.digest == entry.version.digest]
         return min(firsts, default=None)
 
     def analysis_s(self, rollout_id: str | None, until: float) -> float:
         """How long a rollout was in its analyses before `until`."""
         total, entered = 0.0, None
-        for event in self.moves:
+        for event in self.transitions:
             if event.rollout_id == rollout_id:
                 if entered is not None:
                     total += max(0.0, min(event.at, until) - entered)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from evaluation.pairs import Decode
 from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
 from evaluation.systems import System
+from host.memory import peak_rss_mib
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _about(
         "items_budget": plan.budget,
         "wall_s": time.perf_counter() - begun,
         # largest resident size of this process so far: both systems and the statistics
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_rss_mib": peak_rss_mib(),
     }
 
 

@@ -27,14 +27,12 @@ from typing import Any, NoReturn
 from core import cli, params
 from core.errors import ConfigError
 from core.progress import say
-from demo import approval, pipeline, place, registry_server, versions
-from demo.place import Place
-from demo.story import Story, holds
-from demo.versions import Entry
+from demo import gitlab_stand_in, sandbox, startup, versions
+from demo.scenario import Scenario, holds
 from demo.view import View, line, ui
 from demo.watch import Watch
-from rehearsal import caretaker
-from rehearsal.traffic import Plan, Traffic
+from rehearsal.processes import ends_with_owner
+from rehearsal.traffic import LoadProfile, Traffic
 from rollout import questions
 from rollout.params import RolloutSettings
 from rollout.record import RolloutRecord
@@ -67,68 +65,49 @@ def _run(folder: Path, given: argparse.Namespace) -> int:
     entries = (
         versions.echoes(folder) if given.echo else versions.shipped(folder, params.load(RolloutSettings).model.name)
     )
-    where = place.make(folder)
-    place.environment(where)
-    with caretaker.of(where.tags):
+    where = sandbox.make(folder)
+    sandbox.environment(where)
+    with ends_with_owner(where.tags):
         began_s = time.monotonic()
-        _start(where, entries)
+        startup.start(where, entries)
         target, record = local.connect(where.settings), RolloutRecord(where.settings.rollout.record)
-        asked = () if given.echo else tuple(item.question for item in questions.items(where.settings, QUESTIONS))
-        tokens = where.settings.generation.max_tokens
-        plan = Plan(target.gateway.url, USERS[given.echo], check=False, questions=asked, max_tokens=tokens)
-        watch = Watch(target, record, Traffic(plan).start(), entries)
-        with pipeline.running(where) as runner, _shown(View(where, watch, runner), given.headless) as tell:
+        profile = LoadProfile(
+            target.gateway.url,
+            USERS[given.echo],
+            check=False,
+            questions=() if given.echo else tuple(one.question for one in questions.items(where.settings, QUESTIONS)),
+            max_tokens=where.settings.generation.max_tokens,
+        )
+        watch = Watch(target, record, Traffic(profile).start(), entries)
+        with gitlab_stand_in.running(where) as runner, _shown(View(where, watch, runner), given.headless) as show:
             watch.start()
-            story = Story(entries, watch, runner, tell, ui(where), given.auto)
-            story.tell()
+            scenario = Scenario(entries, watch, runner, show, ui(where), given.auto)
+            scenario.run()
             watch.traffic.stop()
             watch.stop()
-            found = story.figures() | {"wall_s": round(time.monotonic() - began_s, 1)}
+            found = scenario.figures() | {"wall_s": round(time.monotonic() - began_s, 1)}
             if not given.headless and not given.auto:
-                tell(f"{_sentence(found)}. MLflow stays up until Ctrl-C")
+                show(f"{_sentence(found)}. MLflow stays up until Ctrl-C")
                 _wait()
     after = AFTER_ECHO if given.echo else AFTER
     print(json.dumps(found) if given.headless else f"{_sentence(found)}\nNext: {after}", flush=True)
     return 0 if holds(found, entries[1], entries[2]) else 1
 
 
-def _start(where: Place, entries: list[Entry]) -> None:
-    """MLflow and the champion's slot load at the same time."""
-    say("starting MLflow, Envoy and the champion")
-    server = registry_server.start(where)
-    failed: list[BaseException] = []
-
-    def champion() -> None:
-        try:
-            local.up(where.settings, entries[0].version)
-        except BaseException as error:  # raised below, in the thread that is waited for
-            failed.append(error)
-
-    thread = threading.Thread(target=champion, name="champion", daemon=True)
-    thread.start()
-    registry_server.wait(where, server)
-    relay = approval.start(where)
-    versions.register(entries)
-    approval.connect(where, relay)
-    thread.join()
-    if failed:
-        raise failed[0]
-
-
 @contextmanager
 def _shown(view: View, headless: bool) -> Iterator[Any]:
     """The live view, or lines; yields how to say what comes next."""
     if headless or not sys.stdout.isatty():
-        view.watch.tell = lambda event: say(line(event, view.watch.entries).plain)
+        view.watch.on_transition = lambda event: say(line(event, view.watch.entries).plain)
         yield say
         return
     from rich.live import Live
 
-    def tell(text: str) -> None:
+    def show(text: str) -> None:
         view.say = text
 
     with Live(view, refresh_per_second=4, screen=False):
-        yield tell
+        yield show
 
 
 @contextmanager
@@ -152,8 +131,8 @@ def _sentence(found: dict[str, Any]) -> str:
         if "analysis_aside_s" in one
     ]
     chain = "whole" if found["chain_ok"] else "NOT whole"
-    asked = f"{found['requests']:,} requests, {found['lost']} lost"
-    return "; ".join([ends, asked, *times, f"the record's chain is {chain}"])
+    requests = f"{found['requests']:,} requests, {found['lost']} lost"
+    return "; ".join([ends, requests, *times, f"the record's chain is {chain}"])
 
 
 def _wait() -> None:

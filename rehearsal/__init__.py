@@ -1,1 +1,5 @@
-"""What the demo, the benchmarks and the tests share: users, free ports, daemons that end with their owner."""
+"""What the demo, the benchmarks and the tests share to rehearse a rollout with.
+
+`processes` (free ports, waiting until one answers, ending with their owner), `local_target` (gateway and slots of
+one's own), `mlflow_server`, `traffic` (users), `switching` (rollouts under load, without the controller).
+"""

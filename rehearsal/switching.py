@@ -1,4 +1,4 @@
-"""Rollouts under load, without the controller: the same calls to the target, in the same order, while users ask."""
+"""Rollouts under load, without the controller: the same calls to the target, in the same order, amid requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.errors import TargetError
-from rehearsal.traffic import Asked
+from rehearsal.traffic import Request
 from rollout.targets import Version, other
 from rollout.targets.local import LocalTarget, wait_ready
 
@@ -23,7 +23,7 @@ class Switch:
     """One switch. Times are `time.time()`, in seconds."""
 
     digest: str  # of the version that became live
-    asked: float  # when the target was told
+    commanded: float  # when the target was told to switch
     confirmed: float  # when the gateway had confirmed
     generation: int
 
@@ -52,9 +52,9 @@ def roll(target: LocalTarget, version: Version, mirror_s: float, grace_s: float)
 def switch(target: LocalTarget, version: Version) -> Switch:
     """To the slot beside the live one, which serves `version` already."""
     live = target.observe().live
-    asked = time.time()
+    commanded = time.time()
     generation = target.switch(other(live) if live else "blue")
-    return Switch(version.digest, asked, time.time(), generation)
+    return Switch(version.digest, commanded, time.time(), generation)
 
 
 def back_and_forth(
@@ -84,18 +84,22 @@ def back_and_forth(
     return done
 
 
-def first_on_new_ms(switches: Sequence[Switch], asked: Sequence[Asked]) -> list[float]:
+def first_on_new_ms(switches: Sequence[Switch], requests: Sequence[Request]) -> list[float]:
     """For each switch: from the command to the first byte of the first answer of the version that became live."""
     found = []
     for number, one in enumerate(switches):
-        until = switches[number + 1].asked if number + 1 < len(switches) else float("inf")
-        firsts = [ask.first for ask in asked if ask.digest == one.digest and one.asked <= ask.began < until]
+        until = switches[number + 1].commanded if number + 1 < len(switches) else float("inf")
+        firsts = [
+            request.first
+            for request in requests
+            if request.digest == one.digest and one.commanded <= request.began < until
+        ]
         if firsts:
-            found.append(1000 * (min(firsts) - one.asked))
+            found.append(1000 * (min(firsts) - one.commanded))
     return found
 
 
-def late(switches: Sequence[Switch], asked: Sequence[Asked]) -> list[Asked]:
+def late(switches: Sequence[Switch], requests: Sequence[Request]) -> list[Request]:
     """Requests that began after a confirmed switch and were answered by another version.
 
     One whose answer came after the next command to switch is left out: a client that was held up before it sent may
@@ -103,9 +107,11 @@ def late(switches: Sequence[Switch], asked: Sequence[Asked]) -> list[Asked]:
     """
     found = []
     for number, one in enumerate(switches):
-        until = switches[number + 1].asked if number + 1 < len(switches) else float("inf")
+        until = switches[number + 1].commanded if number + 1 < len(switches) else float("inf")
         found += [
-            ask for ask in asked if one.confirmed < ask.began and ask.first < until and ask.digest != one.digest
+            request
+            for request in requests
+            if one.confirmed < request.began and request.first < until and request.digest != one.digest
         ]
     return found
 

@@ -11,7 +11,6 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -21,10 +20,10 @@ REQUEST_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
-class Plan:
-    """`streaming` is the share of requests that stream; `words` is about the number of tokens of an answer.
+class LoadProfile:
+    """What users send: `per_s` requests a second, of which a share `streaming` stream.
 
-    `questions` are asked in turn, instead of numbers to repeat.
+    `words` is about the number of tokens of an answer. `questions` are asked in turn, instead of numbers to repeat.
     """
 
     url: str
@@ -39,7 +38,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """One finished request. Times are `time.time()`, in seconds."""
 
     number: int
@@ -55,9 +54,8 @@ class Asked:
 class Traffic:
     """Runs in a thread of its own, so that whoever owns it can switch, kill and wait meanwhile."""
 
-    plan: Plan
-    asked: list[Asked] = field(default_factory=list)
-    tell: Callable[[Asked], None] | None = None
+    profile: LoadProfile
+    requests: list[Request] = field(default_factory=list)
     _ending: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -77,57 +75,54 @@ class Traffic:
             self._thread.join()
 
     @property
-    def lost(self) -> list[Asked]:
-        return [one for one in self.asked if one.lost]
+    def lost(self) -> list[Request]:
+        return [one for one in self.requests if one.lost]
 
     @property
     def by_digest(self) -> Counter[str | None]:
-        return Counter(one.digest for one in self.asked)
+        return Counter(one.digest for one in self.requests)
 
     async def _run(self) -> None:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=self.plan.connections, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(limit=self.profile.connections, keepalive_timeout=60)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             open_now: set[asyncio.Task[None]] = set()
             began_s, number = time.monotonic(), 0
-            while not self._ending.is_set() and (self.plan.requests is None or number < self.plan.requests):
-                due_s = began_s + number / self.plan.per_s
+            while not self._ending.is_set() and (self.profile.requests is None or number < self.profile.requests):
+                due_s = began_s + number / self.profile.per_s
                 await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-                task = asyncio.create_task(self._ask(session, number))
+                task = asyncio.create_task(self._send(session, number))
                 open_now.add(task)
                 task.add_done_callback(open_now.discard)
                 number += 1
             await asyncio.gather(*open_now)
 
-    async def _ask(self, session: aiohttp.ClientSession, number: int) -> None:
-        plan = self.plan
-        stream = int(number * plan.streaming) != int((number + 1) * plan.streaming)
-        text = f"{number} " + " ".join(str(number + add) for add in range(max(0, plan.words // 2 - 1)))
-        if plan.questions:
-            text = plan.questions[number % len(plan.questions)]
+    async def _send(self, session: aiohttp.ClientSession, number: int) -> None:
+        profile = self.profile
+        stream = int(number * profile.streaming) != int((number + 1) * profile.streaming)
+        text = f"{number} " + " ".join(str(number + add) for add in range(max(0, profile.words // 2 - 1)))
+        if profile.questions:
+            text = profile.questions[number % len(profile.questions)]
         body = {
             "model": "assay",
             "messages": [{"role": "user", "content": text.strip()}],
-            "max_tokens": plan.max_tokens,
+            "max_tokens": profile.max_tokens,
             "temperature": 0,
             "stream": stream,
         }
         began, first, digest, lost = time.time(), 0.0, None, None
         try:
-            async with session.post(f"{plan.url}/v1/chat/completions", json=body) as answer:
+            async with session.post(f"{profile.url}/v1/chat/completions", json=body) as answer:
                 first, digest = time.time(), answer.headers.get(DIGEST_HEADER)
                 if answer.status != 200:
                     lost = f"HTTP {answer.status}: {(await answer.text())[:200]}"
                 elif stream:
-                    lost = _check_stream(await answer.text(), text.strip() if plan.check else None)
+                    lost = _check_stream(await answer.text(), text.strip() if profile.check else None)
                 else:
-                    lost = _check_whole(await answer.json(), text.strip() if plan.check else None)
+                    lost = _check_whole(await answer.json(), text.strip() if profile.check else None)
         except Exception as error:  # an answer of any other shape is a lost one too: never one that nobody counts
             lost = f"{type(error).__name__}: {error}"
-        done = Asked(number, stream, began, first or time.time(), time.time(), digest, lost)
-        self.asked.append(done)
-        if self.tell:
-            self.tell(done)
+        self.requests.append(Request(number, stream, began, first or time.time(), time.time(), digest, lost))
 
 
 def _check_whole(answer: dict[str, object], expected: str | None) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.gpu_records import GpuDrift, GpuRow, GpuRun, GpuSide, GpuTarget
+from benchmarks.gpu.records import GpuDrift, GpuRow, GpuRun, GpuSide, GpuTarget
 from core.errors import DataError
 from core.records import Verdict
 from host.records import Machine

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 import runtimes
-from benchmarks import variant
+from benchmarks.measure import variant
 from benchmarks.params import BenchmarkParams
 from core import cli, params, paths, progress
 from data import items

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.side import Spec
+from benchmarks.measure.side import Spec
 from core.errors import IntegrityError
 from runtimes import Generation, Logits, TokenIds
 

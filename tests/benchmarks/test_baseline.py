@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import baseline
+from benchmarks.measure import baseline
 from core.errors import ConfigError
 from runtimes import torch as torch_runtime
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import figures
-from benchmarks.side import Sample
+from benchmarks.measure import figures
+from benchmarks.measure.side import Sample
 
 
 def sample(*stamps_ms: float, batch: int = 1, wall_ms: float | None = None, prompt_tokens: int = 10) -> Sample:

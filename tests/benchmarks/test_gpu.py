@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import gpu, gpu_card, gpu_drift, gpu_model, gpu_rounds, gpu_sides
-from benchmarks.gpu_figures import merged, row, targets
-from benchmarks.gpu_records import GpuDrift, GpuProfile, GpuRow, GpuRun, GpuSide
-from benchmarks.rounds import FIRST_TOKENS
-from benchmarks.side import OutOfMemory, Sample, Spec
+from benchmarks import gpu_drift
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import card, model
+from benchmarks.gpu import sides as gpu_sides
+from benchmarks.gpu.records import GpuDrift, GpuProfile, GpuRow, GpuRun, GpuSide
+from benchmarks.gpu.targets import merged, row, targets
+from benchmarks.measure.rounds import FIRST_TOKENS
+from benchmarks.measure.side import OutOfMemory, Sample, Spec
 from core.errors import DataError, ResourceError, RuntimeFault
 from host import description
 from models import vllm_settings
@@ -92,18 +96,18 @@ def test_targets_say_what_was_met_what_was_not_and_what_was_not_measured() -> No
 def test_a_decode_step_reads_all_weights_but_the_embedding(tmp_path: Path) -> None:
     tensors = {"model.embed_tokens.weight": torch.zeros(100, 8), "lm_head.weight": torch.zeros(100, 8)}
     save_file({name: tensor.bfloat16() for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
-    assert gpu_card.read_bytes(tmp_path, 100, 8, {}) == 1600
-    assert gpu_card.read_bytes(tmp_path, 100, 8, {"dtype": "float32"}) == 3200
+    assert card.read_bytes(tmp_path, 100, 8, {}) == 1600
+    assert card.read_bytes(tmp_path, 100, 8, {"dtype": "float32"}) == 3200
     (tmp_path / "model.onnx.data").write_bytes(bytes(5000))
-    assert gpu_card.read_bytes(tmp_path, 100, 8, {}) == 5000 - 1600
+    assert card.read_bytes(tmp_path, 100, 8, {}) == 5000 - 1600
 
 
 def test_a_cards_bandwidth_is_its_own_and_not_that_of_a_card_with_a_like_name() -> None:
     known = {"NVIDIA H200, driver 580": 4.8e12, "NVIDIA A100 80GB PCIe, driver 580": 1.935e12, "Tesla T4": 0.32e12}
     known |= {"NVIDIA A100-SXM4-40GB": 1.555e12, "NVIDIA A10G": 0.6e12, "NVIDIA L4, driver 580": 0.3e12}
-    assert {name: gpu_card.bandwidth_bytes_s(name) for name in known} == known
+    assert {name: card.bandwidth_bytes_s(name) for name in known} == known
     for name in ("NVIDIA L40, driver 580", "NVIDIA GH200 480GB", "NVIDIA RTX A1000", "NVIDIA T400 4GB"):
-        assert gpu_card.bandwidth_bytes_s(name) is None
+        assert card.bandwidth_bytes_s(name) is None
 
 
 def test_sides_that_took_turns_pair_by_round_and_others_do_not() -> None:
@@ -164,10 +168,11 @@ class FakeSide:
 def test_a_side_that_fails_keeps_its_figures_and_the_others_go_on(
     error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(gpu_model, "folder", lambda name: tmp_path)
+    monkeypatch.setattr(gpu, "MODEL", dataclasses.replace(model.MODEL, folder=tmp_path))
+    (tmp_path / "variants/vllm-bf16").mkdir(parents=True)
     poor, good = FakeSide("vllm-bf16", 8, error), FakeSide("vllm-fp8", 99)
     sides: dict[str, Any] = {"vllm-bf16": poor, "vllm-fp8": good}
-    seen = gpu_rounds.measure(sides, [1, 8, 32, 64], 3, lambda pid: 7.0)
+    seen = gpu_sides.measure(sides, [1, 8, 32, 64], 3, lambda pid: 7.0)
     assert list(seen["vllm-bf16"].samples) == [1, 8]
     assert list(seen["vllm-fp8"].samples) == [1, 8, 32, 64]
     assert (poor.closed, good.closed) == (True, False)
@@ -202,7 +207,7 @@ def test_a_side_that_fails_takes_no_others_profile_with_it(
 def test_sides_answer_the_same_fresh_prompts_in_turn() -> None:
     one, other = FakeSide("vllm-bf16", 99), FakeSide("hf-bf16-static", 99)
     sides: dict[str, Any] = {"vllm-bf16": one, "hf-bf16-static": other}
-    seen = gpu_rounds.measure(sides, [1, 32], 3, lambda pid: None)
+    seen = gpu_sides.measure(sides, [1, 32], 3, lambda pid: None)
     assert one.asked[: len(other.asked)] == other.asked  # the static cache is not asked for 32
     assert {count for count, _, _ in other.asked} == {1}
     assert len({first for _, _, first in other.asked}) > len(other.asked) // 2
@@ -237,4 +242,4 @@ def test_the_kept_results_are_readable_and_about_shipped_recipes() -> None:
     for name, recipe in shipped.items():
         if recipe.runtime == "vllm":
             assert vllm_settings.EngineSettings.model_validate(recipe.options["engine"])
-            assert f"vllm-{name}" in gpu_model.RECIPES
+            assert f"vllm-{name}" in model.RECIPES

@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from benchmarks.rounds import WARMUP_TOKENS, interleave
-from benchmarks.side import Sample, Side
+from benchmarks.measure.rounds import WARMUP_TOKENS, interleave
+from benchmarks.measure.side import Sample, Side
 
 
 class Recorder:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import variant
-from benchmarks.kept import Kept
+from benchmarks.measure import variant
+from benchmarks.measure.rounds import FIRST_TOKENS
+from benchmarks.measure.variant import Kept
 from benchmarks.params import BenchmarkParams
 from benchmarks.records import Benchmark
-from benchmarks.rounds import FIRST_TOKENS
 from data import items
 from data.records import Item
 from host import description
@@ -48,8 +48,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(tmp_path: Path, monkeypatc
 def test_killed_and_run_again_it_repeats_one_workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     script = (
-        "from bench import machine, variant\n"
-        "from benchmarks.kept import Kept\n"
+        "from benchmarks.measure import variant\n"
+        "from benchmarks.measure.variant import Kept\n"
+        "from host import description\n"
         "from tests.benchmarks import fake, test_variant as t\n"
         "kept = Kept('digest', description.describe(1))\n"
         "variant.workloads(fake.spec('slow'), fake.spec(), kept, t.PROMPTS, t.settings(1, 2, 4))\n"

@@ -24,13 +24,14 @@ import pytest
 import yaml
 
 from approval import webhook
-from rehearsal import place, traffic
+from rehearsal import local_target, traffic
+from rehearsal.processes import free_ports
 from rollout.params import RolloutSettings
 from rollout.targets import Version, local
 from tests.ci.click import set_alias
 from tests.ci.runner import Checkout, checkout, environments
 from tests.parts import gitlab as gitlab_part
-from tests.parts import mlflow_server, ports
+from tests.parts import mlflow_server
 from tests.rollout.stage import analysed
 from tests.rollout.test_local import CONDITIONS, PHASE
 
@@ -70,12 +71,12 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     with (
         mlflow_server.running(tmp_path / "mlflow") as server,
         gitlab_part.running() as gitlab,
-        place.stack(tmp_path / "state") as (settings, _),
+        local_target.stack(tmp_path / "state") as (settings, _),
     ):
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         settings = analysed(settings, PHASE, CONDITIONS)
-        versions = {number: place.version(tmp_path, number) for number in (1, 2)}
+        versions = {number: local_target.version(tmp_path, number) for number in (1, 2)}
         for number, version in versions.items():
             assert server.register("assay", version.folder) == number
         server.client().set_registered_model_alias("assay", "champion", "1")
@@ -96,7 +97,7 @@ def test_a_click_moves_the_traffic(house: House) -> None:
     house.gitlab.on_pipeline = lambda pipeline: started.put(
         runner.submit(house.project.run, house.variables(pipeline))
     )
-    users = traffic.Traffic(traffic.Plan(house.url(), per_s=20)).start()
+    users = traffic.Traffic(traffic.LoadProfile(house.url(), per_s=20)).start()
     set_alias(house.server.url, "assay", 2, "approved")
     [pipeline] = house.gitlab.wait_for(1, seconds=60)
     assert pipeline.variables == {
@@ -111,8 +112,8 @@ def test_a_click_moves_the_traffic(house: House) -> None:
     users.stop()
     assert _live(house) == house.versions[2].digest
     assert house.server.client().get_model_version_by_alias("assay", "champion").version == "2"
-    assert [asked.lost for asked in users.asked if asked.lost] == []
-    assert {asked.digest for asked in users.asked} == {version.digest for version in house.versions.values()}
+    assert users.lost == []
+    assert set(users.by_digest) == {version.digest for version in house.versions.values()}
     assert "Succeeded" in log
     head = re.findall(r"events hold, head ([0-9a-f]{64})", log)
     told = _production(house, "pipelines.status", "--history", "2", "--verify-chain", "--head", head[-1])
@@ -149,7 +150,7 @@ def _production(house: House, *module: str) -> str:
 @contextmanager
 def _relay(house: House) -> Iterator[None]:
     """The relay on the production host, known to MLflow."""
-    [port] = ports.free(1)
+    [port] = free_ports(1)
     own = house.of_project | house.gitlab.environment | {"ASSAY_WEBHOOK_SECRET": SECRET}
     command = ["ci/production", "python", "-m", "pipelines.relay"]
     log = house.production / "relay.log"

@@ -103,7 +103,7 @@ def test_the_note_is_made_once_and_then_updated(gitlab: type[Api], summary: Path
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("ASSAY_GITLAB_TOKEN", "wrong", "401 .*ASSAY_GITLAB_TOKEN is wrong or has expired"),
+        ("ASSAY_GITLAB_TOKEN", "wrong", "401 .*ASSAY_GITLAB_TOKEN is invalid or expired"),
         ("CI_MERGE_REQUEST_IID", "8", "404 .*no such merge request"),
         ("CI_API_V4_URL", "http://127.0.0.1:9/api/v4", "does not answer"),
     ],
@@ -131,5 +131,5 @@ def test_outside_a_merge_request_it_says_what_is_missing(
     monkeypatch.delenv("CI_MERGE_REQUEST_IID")
     with pytest.raises(ConfigError, match="CI_MERGE_REQUEST_IID is not set"):
         merge_request_note.main([str(summary)])
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(ConfigError, match="not found: run stage `report` first"):
         merge_request_note.main([str(summary.parent / "nothing.md")])

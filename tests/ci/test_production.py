@@ -16,7 +16,7 @@ SHOW = 'echo "$PWD $PYTHONPATH $(command -v python)"'
 
 @pytest.fixture
 def project(tmp_path: Path) -> Checkout:
-    return checkout(tmp_path / "project", "params.yaml", "core")
+    return checkout(tmp_path / "project", "params.yaml", "core", "host")
 
 
 def _run(project: Checkout, home: Path | None, *command: str, **given: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,9 @@ def test_on_a_host_with_a_gpu_vllm_s_environment_lies_beside_the_code(
     driver.parent.mkdir()
     driver.touch(mode=0o755)
     monkeypatch.setenv("PATH", f"{driver.parent}{os.pathsep}{os.environ['PATH']}")
-    done = _run(project, home, "python", "-c", "from core import interpreter; print(interpreter.GPU.resolve())")
+    done = _run(
+        project, home, "python", "-c", "from host.interpreter import GPU, ROOT; print((ROOT / GPU.folder).resolve())"
+    )
     assert done.stdout.split() == [str(gpu)], done.stderr
     shutil.rmtree(gpu)
     told = _run(project, home, "true", MAKEFLAGS="--dry-run").stdout

@@ -24,7 +24,10 @@ from tests.ci.runner import ROOT, Checkout, checkout
 from tests.parts import mlflow_server, seaweed
 from tests.report import project as made
 
-ROOMS = ("core", "models", "report", "stages", "pipelines", "deploy", "benchmarks/results/gpu")
+ROOMS = (
+    "benchmarks", "calibration", "core", "data", "deploy", "drift", "evaluation", "export", "host", "models",
+    "pipelines", "quantizers", "registry", "report", "rollout", "runtimes", "selection", "stages", "trt",
+)  # fmt: skip
 BASE = "registry.example/python@sha256:" + 64 * "a"
 PUSHED = "sha256:" + 64 * "b"
 REGISTRY = {

@@ -21,7 +21,7 @@ from core import plugins
 from core.errors import ConfigError, TargetError
 from core.params import Section
 from models import manifest
-from rehearsal import place as own_place
+from rehearsal import local_target
 from rollout.params import TARGETS
 from rollout.targets import SLOTS, Observation, Slot, Target, Version, argo, kubernetes, local
 from tests.parts import kube, kube_argo, kube_server
@@ -99,7 +99,7 @@ def on_argo(root: Path) -> Iterator[Place]:
 @contextmanager
 def on_this_machine(root: Path) -> Iterator[Place]:
     """Real servers behind a real Envoy."""
-    with own_place.stack(root / "s") as (found, target):
+    with local_target.stack(root / "s") as (found, target):
 
         def kill(slot: Slot) -> None:
             process = target.slots[slot].process
@@ -107,7 +107,7 @@ def on_this_machine(root: Path) -> Iterator[Place]:
             process.signal(signal.SIGKILL)
             assert process.wait(5)
 
-        versions = own_place.version(root, 1), own_place.version(root, 2)
+        versions = local_target.version(root, 1), local_target.version(root, 2)
         yield Place(lambda: local.connect(found), *versions, kill=kill)
 
 

@@ -18,9 +18,9 @@ from export import fused
 from models import manifest
 from models.params import Recipe
 from pipelines import params
+from rehearsal.processes import free_ports
 from tests.deploy import dockerfile
 from tests.deploy.dockerfile import ROOT
-from tests.parts import ports
 
 LOCK = ROOT / "deploy" / "docker" / "requirements.lock"
 
@@ -82,7 +82,7 @@ def test_a_real_version_is_served_by_what_the_image_holds_and_nothing_more(tiny_
     manifest.write(variant, variant="fp32", recipe=recipe, model_folder=tiny_qwen2, facts={})
     image = _lay_out(tmp_path / "image", variant)
     packages = _packages(tmp_path / "packages")
-    [port] = ports.free(1)
+    [port] = free_ports(1)
     command = [part.replace("/assay/", f"{image}/assay/") for part in dockerfile.command()]
     command[command.index("--port") + 1] = str(port)
     before = sorted(image.rglob("*"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import variant
+from benchmarks.measure import variant
 from benchmarks.params import BenchmarkParams
 from core import params, paths
 from data import items

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.gpu_records import GpuDrift
+from benchmarks.gpu.records import GpuDrift
 from drift import metrics
 from drift.divergence import TokenScores
 from drift.metrics import Answer, Comparison

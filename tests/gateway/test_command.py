@@ -12,12 +12,12 @@ from core.errors import TargetError
 from gateway.params import RateLimitParams
 from host import daemon
 from pipelines import gateway
-from rehearsal import place
+from rehearsal import local_target
 from rollout.targets import Version, local
 
 
 def test_up_route_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = place.settings(tmp_path)
+    settings = local_target.settings(tmp_path)
     try:
         gateway.main(["up"], settings)
         gateway.main(["up"], settings)  # the one that runs is found
@@ -37,7 +37,7 @@ def test_up_route_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_restart_takes_new_settings_and_keeps_the_route(
     tmp_path: Path, versions: tuple[Version, Version], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with place.stack(tmp_path / "s") as (settings, target):
+    with local_target.stack(tmp_path / "s") as (settings, target):
         local.up(settings, versions[0])
         slot, before = target.slots["blue"].process, target.gateway.observed()
         limited = settings.rollout.options("local").model_copy(update={"rate_limit": RateLimitParams(requests=1)})

@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm
 from core.errors import ConfigError
 from core.files import write_text
 from gateway.params import JwtParams, RateLimitParams
-from rehearsal import place
+from rehearsal import local_target
 from rollout.targets import Version, local
 from rollout.targets.local import LocalTarget
 
@@ -54,7 +54,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, versions: tuple[Version, V
         "jwt": JwtParams(issuer=ISSUER, audiences=[AUDIENCE], jwks=jwks),
         "rate_limit": RateLimitParams(requests=REQUESTS, per_s=60),
     }
-    with place.stack(folder / "s", **rules) as (settings, target):
+    with local_target.stack(folder / "s", **rules) as (settings, target):
         local.up(settings, versions[0])
         yield target, issuer
 
@@ -108,12 +108,12 @@ def test_each_subject_has_a_rate_of_its_own(guarded: Guarded) -> None:
 
 def test_a_key_set_that_is_not_there_is_told_before_anything_starts(tmp_path: Path) -> None:
     rules = JwtParams(issuer=ISSUER, jwks=tmp_path / "none.json")
-    with place.stack(tmp_path / "s", jwt=rules) as (_, target):
+    with local_target.stack(tmp_path / "s", jwt=rules) as (_, target):
         with pytest.raises(ConfigError, match=r"none\.json"):
             target.gateway.start()
 
 
 def test_without_tokens_the_limit_is_by_address(tmp_path: Path, versions: tuple[Version, Version]) -> None:
-    with place.stack(tmp_path / "s", rate_limit=RateLimitParams(requests=2)) as (settings, target):
+    with local_target.stack(tmp_path / "s", rate_limit=RateLimitParams(requests=2)) as (settings, target):
         local.up(settings, versions[0])
         assert [_ask(target, None).status_code for _ in range(3)] == [200, 200, 429]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal import place, switching
-from rehearsal.traffic import Plan, Traffic
+from rehearsal import local_target, switching
+from rehearsal.traffic import LoadProfile, Traffic
 from rollout.targets import Version, local
 
 LOG_S = 1.5  # until the gateway has written the last line of its log
@@ -19,31 +19,33 @@ STEP_MS = 5.0  # a stream of 20 tokens lasts for 100 ms or more: every switch me
 @pytest.fixture(scope="module")
 def streaming_versions(tmp_path_factory: pytest.TempPathFactory) -> list[Version]:
     folder = tmp_path_factory.mktemp("streaming")
-    return [place.version(folder, number, step_ms=STEP_MS) for number in (1, 2)]
+    return [local_target.version(folder, number, step_ms=STEP_MS) for number in (1, 2)]
 
 
 def _rollouts(state: Path, versions: list[Version], per_s: float, requests: int, rest_s: float) -> Traffic:
     """Rollouts and rollbacks until `requests` are asked; what every such run must show."""
-    with place.stack(state, serve={"max_queue": 1000}) as (settings, target):
+    with local_target.stack(state, serve={"max_queue": 1000}) as (settings, target):
         local.up(settings, versions[0])
-        plan = Plan(target.gateway.url, per_s=per_s, requests=None)
+        plan = LoadProfile(target.gateway.url, per_s=per_s, requests=None)
         traffic = Traffic(plan).start()
         switches = switching.back_and_forth(
-            target, versions, lambda: len(traffic.asked) < requests, rest_s, grace_s=20
+            target, versions, lambda: len(traffic.requests) < requests, rest_s, grace_s=20
         )
         traffic.stop()
         time.sleep(LOG_S)
         log = target.gateway.settings.access_log
         outdated, logged = switching.outdated(switches, log), len(log.read_text().splitlines())
         counts = [target.gateway.counts(slot) for slot in ("blue", "green")]
-    assert not traffic.lost, f"{len(traffic.lost)} of {len(traffic.asked)} lost, first {traffic.lost[:3]}"
-    assert len(traffic.asked) >= requests
-    assert not (late := switching.late(switches, traffic.asked)), f"{len(late)} late, first {late[:3]}"
+    assert not traffic.lost, f"{len(traffic.lost)} of {len(traffic.requests)} lost, first {traffic.lost[:3]}"
+    assert len(traffic.requests) >= requests
+    assert not (late := switching.late(switches, traffic.requests)), f"{len(late)} late, first {late[:3]}"
     assert not outdated, f"{len(outdated)} requests took a route that was replaced before they came: {outdated[:3]}"
-    assert logged == len(traffic.asked)
-    assert len(switching.first_on_new_ms(switches, traffic.asked)) == len(switches), "each switch was seen by users"
-    assert sum(one.stream for one in traffic.asked) > 0.4 * len(traffic.asked)
-    assert sum(count.users for count in counts) == len(traffic.asked)
+    assert logged == len(traffic.requests)
+    assert len(switching.first_on_new_ms(switches, traffic.requests)) == len(switches), (
+        "each switch was seen by users"
+    )
+    assert sum(one.stream for one in traffic.requests) > 0.4 * len(traffic.requests)
+    assert sum(count.users for count in counts) == len(traffic.requests)
     assert sum(count.users_5xx + count.cut for count in counts) == 0
     assert max(count.mirrored for count in counts) > 0
     return traffic
@@ -57,11 +59,11 @@ def test_no_request_is_lost_in_a_rollout(tmp_path: Path, streaming_versions: lis
 
 def test_what_is_lost_is_counted(tmp_path: Path, streaming_versions: list[Version]) -> None:
     """The measure itself: a slot that is killed costs requests and streams, and users and gateway both say so."""
-    with place.stack(tmp_path) as (settings, target):
+    with local_target.stack(tmp_path) as (settings, target):
         local.up(settings, streaming_versions[0])
-        long = Plan(target.gateway.url, per_s=40, streaming=1.0, words=60, max_tokens=200)  # a second each
+        long = LoadProfile(target.gateway.url, per_s=40, streaming=1.0, words=60, max_tokens=200)  # a second each
         traffic = Traffic(long).start()
-        while len(traffic.asked) < 20:
+        while len(traffic.requests) < 20:
             time.sleep(0.05)
         process = target.slots["blue"].process
         assert process is not None

@@ -16,7 +16,7 @@ import pytest
 
 from core.errors import TargetError
 from host import daemon
-from rehearsal import place
+from rehearsal import local_target
 from rollout.params import RolloutSettings
 from rollout.targets import Slot, Version, local
 from rollout.targets.local import LocalTarget
@@ -28,7 +28,7 @@ LONG = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, slow_versions: tuple[Version, Version]) -> Iterator[Stack]:
     """Version 1 live on blue; each test uses green and leaves it empty."""
-    with place.stack(tmp_path_factory.mktemp("s")) as (settings, target):
+    with local_target.stack(tmp_path_factory.mktemp("s")) as (settings, target):
         local.up(settings, slow_versions[0])
         yield settings, target
 
@@ -118,7 +118,7 @@ def test_a_slot_that_does_not_end_is_killed_after_its_time(
 
 def test_a_version_whose_files_changed_says_so(running: Stack, tmp_path: Path) -> None:
     _, target = running
-    version = place.version(tmp_path, 7, step_ms=1)
+    version = local_target.version(tmp_path, 7, step_ms=1)
     (version.folder / "tokenizer.json").write_text("{}")
     target.start("green", version)
     with pytest.raises(TargetError, match=r"tokenizer\.json"):
@@ -146,15 +146,15 @@ def test_counters_are_the_slot_s_and_a_dead_one_has_none(running: Stack) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_what_a_caretaker_has_in_hand_ends_with_its_owner(
+def test_what_runs_under_an_owners_tags_ends_with_it(
     number: signal.Signals, tmp_path: Path, versions: tuple[Version, Version]
 ) -> None:
-    settings = place.settings(tmp_path)
+    settings = local_target.settings(tmp_path)
     code = "\n".join(
         [
-            "from rehearsal import caretaker",
+            "from rehearsal.processes import ends_with_owner",
             "signal.signal(signal.SIGINT, signal.default_int_handler)",  # a background shell has it ignored
-            "with caretaker.of(local.tags(settings)):",
+            "with ends_with_owner(local.tags(settings)):",
             f"    version = Version('assay', 1, {versions[0].digest!r}, Path({str(versions[0].folder)!r}))",
             "    target.start('blue', version)",
             f"    os.kill(os.getpid(), {int(number)})",

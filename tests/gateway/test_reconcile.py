@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from pipelines import reconcile
-from rehearsal import place
+from rehearsal import local_target
 from rollout.questions import asker
 from rollout.record import RolloutRecord, Who
 from rollout.session import Session
@@ -21,7 +21,7 @@ from tests.parts.memory_registry import MemoryRegistry
 
 
 def test_envoy_killed_under_a_live_slot(tmp_path: Path, versions: tuple[Version, Version]) -> None:
-    with place.stack(tmp_path / "s") as (settings, target):
+    with local_target.stack(tmp_path / "s") as (settings, target):
         record, who = RolloutRecord(tmp_path / "rollout.db"), Who("tester")
         registry = MemoryRegistry(tmp_path / "registry.json", {1: (versions[0].folder, versions[0].digest, "pass")})
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.parts import ports
+from rehearsal.processes import free_ports
 
 PROJECT, TOKEN, REF = "group/assay", "glptt-0123456789abcdef", "main"
 
@@ -35,7 +35,7 @@ class Pipeline:
 class Gitlab:
     """`pipelines` is what it was asked to run, in order."""
 
-    port: int = field(default_factory=lambda: ports.free(1)[0])
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     pipelines: list[Pipeline] = field(default_factory=list)
     refuse: list[int] = field(default_factory=list)  # statuses of the next calls, before anything is looked at
     lose_answers: int = 0  # of so many pipelines: it is there, and the caller never learns

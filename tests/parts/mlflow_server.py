@@ -1,11 +1,11 @@
-"""A real MLflow server (SQLite, its own artifact store) on a free port. It may send webhooks to loopback.
+"""A real MLflow server (rehearsal/mlflow_server.py) with its own store on a free port, which tests may restart.
 
     with mlflow_server.running(tmp_path) as server:
         version = server.register("assay", folder)            # with passing evidence
         server.client().set_registered_model_alias("assay", "approved", str(version))
 
 Clients, also in other processes, need `server.environment`; `monkeypatch` it when the test's own process uses
-registry.store. About 8 s of CPU to start, so share one for a file.
+registry.store. Seconds of CPU to start, so share one for a file.
 """
 
 from __future__ import annotations
@@ -15,22 +15,19 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from models import manifest
-from tests.parts import ports
+from rehearsal import mlflow_server
+from rehearsal.processes import free_ports
 
-START_S = 120.0
+ROOT = Path(__file__).parents[2]
 PASSED = {"validation_status": "passed", "verdict.drift": "pass"}
-ENCRYPTION_KEY = base64.urlsafe_b64encode(b"0" * 32).decode()  # of webhook secrets in the database
+KEY = base64.urlsafe_b64encode(b"0" * 32).decode()  # of webhook secrets in the database
 
 
 @dataclass
@@ -38,7 +35,7 @@ class Server:
     """One store in `folder`; the same port and data after `stop` and `start`."""
 
     folder: Path
-    port: int = field(default_factory=lambda: ports.free(1)[0])
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,46 +81,27 @@ class Server:
 
     def start(self) -> None:
         """Returns when it answers."""
-        (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}", "--workers", "1"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
         own = {
-            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",  # https to public addresses only, unless told
-            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": ENCRYPTION_KEY,
-            "MLFLOW_WEBHOOK_CACHE_TTL": "0",  # a webhook counts from the moment that it is registered
+            mlflow_server.ENCRYPTION_KEY: KEY,
             "MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES": "2",
             "MLFLOW_WEBHOOK_REQUEST_TIMEOUT": "10",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # more processes, for features that nobody uses here
-            "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        inherited = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+        self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, env=inherited | own, start_new_session=True
+            process = subprocess.Popen(
+                mlflow_server.command(self.folder, self.port), stdout=log, stderr=log, cwd=ROOT, env=os.environ | own
             )
-        deadline_s = time.monotonic() + START_S
-        while not self._answers():
-            assert self.process.poll() is None, f"mlflow server ended: {self.log.read_text()[-2000:]}"
-            assert time.monotonic() < deadline_s, f"mlflow server does not answer: {self.log.read_text()[-2000:]}"
-            time.sleep(0.1)
+        self.process = process
+        mlflow_server.wait(self.port, lambda: process.poll() is None, self.log)
 
     def stop(self) -> None:
-        """The command and its worker, which is another process; stopping twice is fine."""
+        """Stopping twice is fine."""
         if self.process is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.process.pid, number)
+                self.process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(10)
         self.process = None
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=2, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
 
 
 @contextmanager

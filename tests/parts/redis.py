@@ -11,7 +11,7 @@ from pathlib import Path
 
 import redis
 
-from tests.parts import ports
+from rehearsal.processes import free_ports
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Its URL and its process, which a test may kill."""
     program = shutil.which("redis-server")
     assert program, "redis-server is missing: apt-get install redis-server"
-    [port] = ports.free(1)
+    [port] = free_ports(1)
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.parts import ports
+from rehearsal.processes import free_ports
 
 GRPC_OFFSET = 10_000  # each service also listens on its port plus this
 
@@ -39,7 +39,7 @@ class S3:
 @contextmanager
 def s3(folder: Path, bucket: str = "models", start_s: float = 60) -> Iterator[S3]:
     """Start it with its data in `folder`, make `bucket`, yield, kill."""
-    master, volume, filer, gateway = ports.free(4, below=65536 - GRPC_OFFSET)
+    master, volume, filer, gateway = free_ports(4, below=65536 - GRPC_OFFSET)
     key, secret = "test-key", "test-secret"
     identity = {"name": "test", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from core.errors import DataError
-from demo import story, versions
+from demo import scenario, versions
 from host import daemon
 from rollout.states import State
 from tests.rollout.stage import ROOT
@@ -152,4 +152,4 @@ def test_what_counts_as_promised(tmp_path: Path, changes: dict[str, Any], good: 
     entries = versions.echoes(tmp_path)
     figures: dict[str, Any] = {"requests": 9, "lost": 0, "rolled_back": [3], "chain_ok": True}
     figures["rollouts"] = [{"version": 2, "state": State.SUCCEEDED}, {"version": 3, "state": State.ROLLED_BACK}]
-    assert story.holds(figures | changes, entries[1], entries[2]) is good
+    assert scenario.holds(figures | changes, entries[1], entries[2]) is good

@@ -22,7 +22,8 @@ from approval.standing import Standing
 from core.errors import ConfigError, RegistryError
 from models import manifest
 from pipelines import reconcile
-from tests.parts import gitlab, mlflow_server, ports
+from rehearsal.processes import free_ports
+from tests.parts import gitlab, mlflow_server
 from tests.rollout.stage import ROOT, version
 
 SECRET = "webhook secret of the tests"
@@ -36,7 +37,7 @@ class World:
     mlflow: mlflow_server.Server
     gitlab: gitlab.Gitlab
     digests: dict[int, str]
-    port: int = field(default_factory=lambda: ports.free(1)[0])
+    port: int = field(default_factory=lambda: free_ports(1)[0])
     process: subprocess.Popen[bytes] | None = None
 
     @property

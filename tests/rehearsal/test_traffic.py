@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rehearsal.traffic import Plan, Traffic
+from rehearsal.traffic import LoadProfile, Traffic
 
 
 class Odd(BaseHTTPRequestHandler):
@@ -46,6 +46,6 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize("odd", ODD)
 def test_an_answer_of_any_odd_shape_is_counted_as_lost(url: str, odd: str) -> None:
     streaming = 1.0 if ODD[odd].startswith("data") else 0.0
-    traffic = Traffic(Plan(f"{url}/{odd}", per_s=100, requests=4, streaming=streaming)).start()
+    traffic = Traffic(LoadProfile(f"{url}/{odd}", per_s=100, requests=4, streaming=streaming)).start()
     traffic.join()
-    assert (len(traffic.asked), len(traffic.lost)) == (4, 4)
+    assert (len(traffic.requests), len(traffic.lost)) == (4, 4)

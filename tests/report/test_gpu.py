@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu_records import GpuRun
+from benchmarks.gpu.records import GpuRun
 from core.errors import DataError
 from report import gpu
 

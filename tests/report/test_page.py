@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu_records import GpuRun
+from benchmarks.gpu.records import GpuRun
 from core import params, paths
 from data.records import DataCheck, DataChecks
 from drift.records import Limit, Look, Metric

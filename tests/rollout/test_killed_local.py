@@ -24,8 +24,8 @@ import pytest
 
 from host import daemon
 from pipelines import promote
-from rehearsal import place
-from rehearsal.traffic import Plan, Traffic
+from rehearsal import local_target
+from rehearsal.traffic import LoadProfile, Traffic
 from rollout import questions
 from rollout.controller import Controller
 from rollout.params import RolloutSettings
@@ -152,8 +152,8 @@ class Stage:
 def _stage(root: Path, how: dict[str, Any]) -> Iterator[Stage]:
     if "empty_share" in how:
         how = how | {"after_file": str(root / "fault")}
-    versions = {1: place.version(root, 1), 2: place.version(root, 2, **how)}
-    with place.stack(root / "s", serve={"max_queue": 1000}) as (settings, target):
+    versions = {1: local_target.version(root, 1), 2: local_target.version(root, 2, **how)}
+    with local_target.stack(root / "s", serve={"max_queue": 1000}) as (settings, target):
         settings = analysed(settings, PHASE, CONDITIONS)
         own = {"record": root / "rollout.db", "environment": "production"}
         settings = settings.model_copy(update={"rollout": settings.rollout.model_copy(update=own)})
@@ -181,11 +181,11 @@ def _users(url: str) -> Iterator[list[Any]]:
 
 
 def _ask(url: str, pipe: Connection) -> None:
-    traffic = Traffic(Plan(url, PER_S, check=False)).start()
+    traffic = Traffic(LoadProfile(url, PER_S, check=False)).start()
     pipe.send("started")
     pipe.recv()
     traffic.stop()
-    pipe.send((len(traffic.asked), [(one.began, one.ended, one.lost) for one in traffic.lost]))
+    pipe.send((len(traffic.requests), [(one.began, one.ended, one.lost) for one in traffic.lost]))
 
 
 def _named(name: str) -> Callable[[int, str], bool]:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rehearsal import place
+from rehearsal import local_target
 from rollout import planning, questions
 from rollout.controller import Controller
 from rollout.params import RolloutSettings
@@ -64,8 +64,11 @@ def _traffic(settings: RolloutSettings) -> Iterator[Traffic]:
 @pytest.mark.parametrize(("fault", "ends"), [(False, State.SUCCEEDED), (True, State.ROLLED_BACK)])
 def test_no_request_is_lost(tmp_path: Path, fault: bool, ends: State) -> None:
     switch = tmp_path / "degrade"
-    one, two = place.version(tmp_path, 1), place.version(tmp_path, 2, error_share=0.2, after_file=str(switch))
-    with place.stack(tmp_path / "s") as (settings, target):
+    one, two = (
+        local_target.version(tmp_path, 1),
+        local_target.version(tmp_path, 2, error_share=0.2, after_file=str(switch)),
+    )
+    with local_target.stack(tmp_path / "s") as (settings, target):
         settings = analysed(settings, PHASE, CONDITIONS)
         local.up(settings, one)
         known = {number: (version.folder, version.digest, "pass") for number, version in ((1, one), (2, two))}

@@ -9,16 +9,16 @@ import pytest
 
 from core.errors import ConfigError
 from models import manifest
-from rehearsal import place
+from rehearsal import local_target
 from runtimes import Sampling, echo, faulty
 
 PROMPT = [40, 41, 42, 43, 44, 45, 46, 47]
 
 
 def _version(tmp_path: Path, **how: Any) -> Path:
-    healthy, folder = place.version(tmp_path, 1).folder, tmp_path / "spoilt"
+    healthy, folder = local_target.version(tmp_path, 1).folder, tmp_path / "spoilt"
     behaviour = echo.Behaviour(after_file=str(tmp_path / "fault"), **how)
-    made = faulty.write(folder, healthy, place.MODEL, "spoilt", behaviour)
+    made = faulty.write(folder, healthy, local_target.MODEL, "spoilt", behaviour)
     assert made.runtime == "faulty"
     assert manifest.verify(folder).files.keys() == manifest.read(healthy).files.keys() | {faulty.FILE}
     assert manifest.digest(folder) != manifest.digest(healthy)
@@ -62,4 +62,4 @@ def test_whoever_evaluates_it_sees_the_healthy_model(tmp_path: Path) -> None:
 
 def test_a_folder_without_faults_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"faults\.json"):
-        faulty.engine(place.version(tmp_path, 1).folder, 1, 4)
+        faulty.engine(local_target.version(tmp_path, 1).folder, 1, 4)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +15,7 @@ from typing import Any
 import httpx
 import openai
 
-from tests.parts import ports
-
-START_S = 60.0
+from rehearsal.processes import model_server
 
 
 @dataclass
@@ -62,31 +58,5 @@ class Server:
 @contextmanager
 def server(folder: Path, log: Path, *arguments: str, **environment: str) -> Iterator[Server]:
     """A ready server on a free port; killed at the end if the test has not stopped it."""
-    [port] = ports.free(1)
-    command = [sys.executable, "-m", "pipelines.serve", "--folder", str(folder), "--slot", "blue"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "--port", str(port), *arguments],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=os.environ | environment,
-        )
-    running = Server(process, f"http://127.0.0.1:{port}", log)
-    try:
-        _wait_until_ready(running)
-        yield running
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_until_ready(running: Server) -> None:
-    deadline_s = time.monotonic() + START_S
-    while True:
-        assert running.process.poll() is None, running.log.read_text()
-        assert time.monotonic() < deadline_s, running.log.read_text()
-        try:
-            if httpx.get(f"{running.url}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
+    with model_server(folder, log, *arguments, **environment) as (process, url):
+        yield Server(process, url, log)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import runtimes
-from benchmarks import variant
+from benchmarks.measure import variant
 from benchmarks.params import BenchmarkParams
 from core import paths
 from core.errors import ConfigError

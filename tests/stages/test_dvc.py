@@ -27,10 +27,10 @@ NOT_RUN = {
     "export": {"runtimes": "torch is imported by its name, no other is asked for"},
     "calibrate": {"data.suites": "items are read, no reply is scored"},
     "quantize": {"data.suites": "as for calibrate", "runtimes": "as for export"},
-    "benchmark": {"data.suites": "as for calibrate"},
+    "benchmark": {"data.scoring": "as for calibrate"},
 }
 # Code that is not imported but started by its name, in a process of its own or by MLflow.
-BY_NAME = {"benchmark": ("benchmarks/worker.py", "benchmarks/baseline.py"), "register": ("registry/pyfunc.py",)}
+BY_NAME = {"benchmark": ("benchmarks/measure/worker.py",), "register": ("registry/pyfunc.py",)}
 # Stages that read a plugin's constants only: its own file counts, what it imports does not.
 CONSTANTS_ONLY = {"compile": "quantizers"}
 

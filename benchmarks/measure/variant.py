@@ -1,32 +1,68 @@
-"""One variant against the baseline, interleaved in one run, as a `records.Benchmark`. Resumable by workload."""
+"""One variant against the baseline, interleaved in one run, as a `records.Benchmark`.
+
+Finished workloads are kept in .cache/assay/benchmark: a killed run repeats at most the one that it was in.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from types import TracebackType
 
 import runtimes
-from benchmarks import figures
-from benchmarks.kept import Kept, KeptWorkload
+from benchmarks.measure import baseline, figures
+from benchmarks.measure.rounds import Prompts, first_tokens, interleave
+from benchmarks.measure.side import OutOfMemory, Side, Spec
 from benchmarks.params import BenchmarkParams
-from benchmarks.records import Benchmark
-from benchmarks.rounds import Prompts, first_tokens, interleave
-from benchmarks.side import OutOfMemory, Side, Spec
-from core import files, plugins, progress
+from benchmarks.records import Benchmark, Workload
+from core import files, paths, plugins, progress
 from core.errors import DataError
+from core.records import Record
 from host import description
+from host.records import Machine
 from models import manifest
 
 BASELINE = "Hugging Face generate, float32"
-BASELINE_MODULE = "benchmarks.baseline"
+
+
+class KeptWorkload(Record):
+    """One finished workload and what its processes had shown by then. `workload` is None where nothing fitted."""
+
+    batch_asked: int
+    workload: Workload | None
+    load_ms: list[float]
+    peak_rss_mib: float
+    baseline_peak_rss_mib: float
+    note: str | None = None
+
+
+class Kept:
+    """A folder of kept workloads, named by everything that decides their figures, the machine included."""
+
+    def __init__(self, manifest_sha256: str, machine: Machine, *decisive: str) -> None:
+        key = files.sha256_bytes("\n".join([machine.model_dump_json(), *decisive]).encode())[:16]
+        self.folder: Path = paths.CACHE / "benchmark" / manifest_sha256 / key
+
+    def read(self, batch: int) -> KeptWorkload | None:
+        """The kept workload asked for as `batch`, or None."""
+        path = self.folder / f"{batch}.json"
+        return KeptWorkload.read(path) if path.exists() else None
+
+    def write(self, kept: KeptWorkload) -> None:
+        """Keep a finished workload (atomic)."""
+        kept.save(self.folder / f"{kept.batch_asked}.json")
+
+    def clear(self) -> None:
+        """The benchmark is finished: a later run measures everything again."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Pair:
     """The variant's and the baseline's worker: started when first needed, restarted after one ran out of memory."""
 
-    def __init__(self, variant: Spec, baseline: Spec) -> None:
-        self._specs = (variant, baseline)
+    def __init__(self, variant: Spec, original: Spec) -> None:
+        self._specs = (variant, original)
         self._sides: list[Side] = []
         self.load_ms: list[float] = []
 
@@ -78,11 +114,11 @@ def measure(
     done: list[KeptWorkload] = []
     notes: list[str] = []
     if reason is None:
-        variant = Spec(name, plugin.__name__, str(variant_folder.resolve()), threads)
-        baseline = Spec("baseline", BASELINE_MODULE, str(model_folder.resolve()), threads, {"dtype": "float32"})
+        variant = Spec.of(name, plugin, variant_folder, threads)
+        original = Spec.of("baseline", baseline, model_folder, threads, dtype="float32")
         kept = Kept(manifest_sha256, here, runtime, params.model_dump_json(), repr([list(ids) for ids in prompts]))
         with description.Others() as others:
-            done, notes = workloads(variant, baseline, kept, prompts, params)
+            done, notes = workloads(variant, original, kept, prompts, params)
         notes += [note] if (note := others.note()) else []
         kept.clear()
     load_ms = [value for item in done for value in item.load_ms]
@@ -105,12 +141,12 @@ def measure(
 
 
 def workloads(
-    variant: Spec, baseline: Spec, kept: Kept, prompts: Prompts, params: BenchmarkParams
+    variant: Spec, original: Spec, kept: Kept, prompts: Prompts, params: BenchmarkParams
 ) -> tuple[list[KeptWorkload], list[str]]:
     """Every batch of params, from what a killed run left or measured now; with the notes that a reader needs."""
     done: list[KeptWorkload] = []
     notes: list[str] = []
-    with Pair(variant, baseline) as pair:
+    with Pair(variant, original) as pair:
         for batch in params.batches:
             earlier = kept.read(batch)
             if earlier:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import figures
-from benchmarks.gpu_records import GpuRow, GpuRun, GpuTarget
-from benchmarks.side import Sample
+from benchmarks.gpu.records import GpuRow, GpuRun, GpuTarget
+from benchmarks.measure import figures
+from benchmarks.measure.side import Sample
 
 GOOD_TTFT_MS = 500.0  # the guide's latency
 
@@ -88,10 +88,10 @@ def _share(rows: Sequence[GpuRow]) -> GpuTarget:
     return found.model_copy(update=seen)
 
 
-Place = tuple[str, int]  # side, requests
+Measurement = tuple[str, int]  # side, requests
 
 
-def _best(run: GpuRun, what: str, pairs: Sequence[tuple[Place, Place]], at_least: float) -> GpuTarget:
+def _best(run: GpuRun, what: str, pairs: Sequence[tuple[Measurement, Measurement]], at_least: float) -> GpuTarget:
     """The largest ratio of decode rates, above over below, among `pairs` that were measured."""
     found = []
     for above, below in pairs:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from core import files
-from core.errors import ResourceError
-from host.daemon import Daemon
-from rehearsal import place
+from rehearsal import local_target
+from rehearsal.processes import free_ports
 from rollout.params import RolloutSettings, RolloutTimeouts
 from rollout.targets import local
 
@@ -36,7 +33,7 @@ FOREIGN = ("ASSAY_", "MLFLOW_", "REDIS_URL", "CI_", "GITLAB_")  # a user's own s
 
 
 @dataclass(frozen=True)
-class Place:
+class Sandbox:
     """One demo's folder and ports; every process that it may start is in `tags`."""
 
     folder: Path
@@ -54,7 +51,7 @@ class Place:
 
     @property
     def tags(self) -> list[str]:
-        """For rehearsal.caretaker."""
+        """Of every process that it may start, for `ends_with_owner`."""
         return [*local.tags(self.settings), *(self.tag(name) for name in ("mlflow", "relay", "pipeline"))]
 
     def tag(self, name: str) -> str:
@@ -64,9 +61,9 @@ class Place:
         return self.folder / f"{name}.log"
 
 
-def make(folder: Path) -> Place:
+def make(folder: Path) -> Sandbox:
     """Write `folder`/params.yaml, which the rollout commands read when they run there."""
-    own = place.settings(folder / "s", TIMEOUTS, serve={"max_queue": 1000})
+    own = local_target.settings(folder / "s", TIMEOUTS, serve={"max_queue": 1000})
     phases = {
         side: getattr(own.rollout, side).model_copy(
             update=PHASE | {"success_condition": getattr(own.rollout, side).success_condition | CALM[side]}
@@ -76,40 +73,25 @@ def make(folder: Path) -> Place:
     changed = {"environment": "demo", "target": "local", "record": folder / "rollout.db", "poll_s": 0.2}
     settings = own.model_copy(update={"rollout": own.rollout.model_copy(update=phases | changed)})
     files.write_text(folder / "params.yaml", yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
-    mlflow, relay, gitlab = place.free_ports(3)
-    return Place(folder, settings, mlflow, relay, gitlab)
+    mlflow, relay, gitlab = free_ports(3)
+    return Sandbox(folder, settings, mlflow, relay, gitlab)
 
 
-def wait(what: str, url: str, process: Daemon, log: Path, within_s: float, answer_s: float) -> None:
-    """Until `url` answers 200, `answer_s` at most for each try. Raises ResourceError with the log's last line."""
-    deadline_s = time.monotonic() + within_s
-    while True:
-        try:
-            if httpx.get(url, timeout=answer_s, trust_env=False).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass  # not yet
-        if not process.alive or time.monotonic() > deadline_s:
-            lines = log.read_text(errors="replace").splitlines()
-            raise ResourceError(f"{what} does not start: {lines[-1] if lines else 'it said nothing'}")
-        time.sleep(0.1)
-
-
-def environment(where: Place) -> None:
-    """Set this process's environment, which every process of the demo inherits."""
+def environment(sandbox: Sandbox) -> None:
+    """Set this process's environment, which every process of the demo inherits; a user's own settings go."""
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
     os.environ |= {
         "PYTHONPATH": str(ROOT),
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
-        "MLFLOW_TRACKING_URI": where.mlflow,
+        "MLFLOW_TRACKING_URI": sandbox.mlflow,
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "ASSAY_WEBHOOK_SECRET": where.webhook_secret,
-        "ASSAY_GITLAB_URL": f"http://127.0.0.1:{where.gitlab_port}",
+        "ASSAY_WEBHOOK_SECRET": sandbox.webhook_secret,
+        "ASSAY_GITLAB_URL": f"http://127.0.0.1:{sandbox.gitlab_port}",
         "ASSAY_GITLAB_PROJECT": "demo/assay",
-        "ASSAY_GITLAB_TRIGGER_TOKEN": where.trigger_token,
+        "ASSAY_GITLAB_TRIGGER_TOKEN": sandbox.trigger_token,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import cycle, islice
 
-from benchmarks.side import Sample, Side
+from benchmarks.measure.side import Sample, Side
 from core import progress
 
 Prompts = Sequence[Sequence[int]]

@@ -1,4 +1,4 @@
-"""A side of the GPU benchmark in its worker: any runtime, and on closing a profile of where a step's time goes."""
+"""Any runtime, as the GPU benchmark's worker loads it: on closing it writes where the time of a step goes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TOKENS = 32
 KERNELS = 12
 
 
-def load(folder: Path, threads: int, module: str, profile: str = "", **options: str) -> Watched:
+def load(folder: Path, threads: int, module: str, profile: str = "", **options: str) -> ProfiledRuntime:
     """`module.load(folder, threads, **options)`; `profile` names the file to write on closing, none if empty."""
     # As `vllm serve` runs it: scheduler and GPU in a process of their own. A profiler sees its own process only.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if profile else "1"
     runtime: Runtime = importlib.import_module(module).load(folder, threads, **options)
-    return Watched(runtime, Path(profile) if profile else None)
+    return ProfiledRuntime(runtime, Path(profile) if profile else None)
 
 
-class Watched:
+class ProfiledRuntime:
     """Passes everything on; keeps one prompt for the profile."""
 
     def __init__(self, runtime: Runtime, profile: Path | None) -> None:

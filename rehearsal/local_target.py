@@ -1,16 +1,15 @@
-"""A local target of one's own for a test, a benchmark or a demo: free ports, a state folder, versions that echo."""
+"""A local target of one's own for a test, a benchmark or a demo, and versions to roll out on it."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from core import params
 from models import manifest
-from rehearsal import caretaker
+from rehearsal.processes import ends_with_owner, free_ports
 from rollout.params import RolloutSettings, RolloutTimeouts
 from rollout.targets import Version, local
 from runtimes import echo
@@ -32,7 +31,7 @@ def settings(state: Path, timeouts: RolloutTimeouts = TIMEOUTS, **own: Any) -> R
 def stack(state: Path, **own: Any) -> Iterator[tuple[RolloutSettings, local.LocalTarget]]:
     """A target with nothing started yet. Whatever runs in it ends with the block, or with this process."""
     found = settings(state, **own)
-    with caretaker.of(local.tags(found)):
+    with ends_with_owner(local.tags(found)):
         try:
             yield found, local.connect(found)
         finally:
@@ -49,16 +48,3 @@ def version(folder: Path, number: int, model_folder: Path = MODEL, **how: Any) -
 def real(folder: Path, number: int = 1) -> Version:
     """A finished variant's folder as a version."""
     return Version("assay", number, manifest.digest(folder), folder)
-
-
-def free_ports(count: int, below: int = 65536) -> list[int]:
-    """Different TCP ports on loopback that nothing listens on now, all lower than `below`."""
-    ports: list[int] = []
-    with ExitStack() as held:  # all at once: a port that is given back may be given again
-        while len(ports) < count:
-            listener = held.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            port = int(listener.getsockname()[1])
-            if port < below:
-                ports.append(port)
-    return ports

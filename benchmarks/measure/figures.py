@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.measure.side import Sample
 from benchmarks.records import Percentiles, Spread, Workload
-from benchmarks.side import Sample
 
 
 def ttft_ms(sample: Sample) -> float:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import IO, Any
 
 import psutil
@@ -39,6 +39,11 @@ class Spec:
     threads: int
     options: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, module: ModuleType, folder: Path, threads: int, /, **options: str) -> Spec:
+        """For a module that is at hand, such as a runtime's plugin."""
+        return cls(name, module.__name__, str(folder.resolve()), threads, options)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -62,11 +67,11 @@ class Side:
         self.spec = spec
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", json.dumps(asdict(spec))],
+            [sys.executable, "-m", "benchmarks.measure.worker", json.dumps(asdict(spec))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             env=_environment(spec.threads),
         )
         try:

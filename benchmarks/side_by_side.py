@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import figures
+from benchmarks.measure import baseline, figures
+from benchmarks.measure.rounds import Prompts, interleave
+from benchmarks.measure.side import Sample, Side, Spec
 from benchmarks.records import Percentiles, Spread
-from benchmarks.rounds import Prompts, interleave
-from benchmarks.side import Sample, Side, Spec
 from core import files, progress
 from core.records import Record
 from host import description
@@ -28,7 +28,7 @@ class SideFacts(Record):
     peak_rss_mib: float
 
 
-class Row(Record):
+class SideFigures(Record):
     """One side at one batch size; `times` holds its decode rate over each reference's, paired by round."""
 
     name: str
@@ -43,19 +43,19 @@ class Row(Record):
     times: dict[str, Spread]
 
 
-class Together(Record):
+class SideBySide(Record):
     """One run of many sides."""
 
     command: str
     model: str
     machine: Machine
     sides: list[SideFacts]
-    rows: list[Row]
+    rows: list[SideFigures]
     not_measured_here: dict[str, str]  # name → why
     notes: list[str]
     wall_s: float
 
-    def row(self, name: str, batch: int) -> Row:
+    def side(self, name: str, batch: int) -> SideFigures:
         """The figures of one side at one batch size; raises KeyError where it was not measured."""
         for row in self.rows:
             if (row.name, row.batch) == (name, batch):
@@ -74,14 +74,14 @@ def measure(
     command: str,
     model: str,
     not_measured_here: Mapping[str, str] | None = None,
-) -> Together:
+) -> SideBySide:
     """Load every side in its own process and measure all of them round by round.
 
     `references` are names of specs that every side is divided by. Raises RuntimeFault when a worker fails: a result
     that silently lacks a side would not be one run.
     """
     start = time.perf_counter()
-    rows: list[Row] = []
+    rows: list[SideFigures] = []
     with description.Others() as others, ExitStack() as stack:
         sides = []
         for spec in specs:
@@ -90,7 +90,7 @@ def measure(
         for batch in batches:
             samples = interleave(sides, prompts, batch, output_tokens, rounds)
             named = {spec.name: sample for spec, sample in zip(specs, samples, strict=True)}
-            rows += [_row(name, named, references) for name in named]
+            rows += [_figures(name, named, references) for name in named]
         facts = [
             SideFacts(
                 name=side.spec.name,
@@ -102,7 +102,7 @@ def measure(
             )
             for side in sides
         ]
-    return Together(
+    return SideBySide(
         command=command,
         model=model,
         machine=description.describe(specs[0].threads),
@@ -114,11 +114,11 @@ def measure(
     )
 
 
-def _row(name: str, samples: Mapping[str, Sequence[Sample]], references: Sequence[str]) -> Row:
+def _figures(name: str, samples: Mapping[str, Sequence[Sample]], references: Sequence[str]) -> SideFigures:
     own = samples[name]
     decode = {key: [figures.decode_tok_s(sample) for sample in samples[key]] for key in {name, *references}}
     batch = own[0].batch
-    return Row(
+    return SideFigures(
         name=name,
         batch=batch,
         prompt_tokens=round(sum(sample.prompt_tokens for sample in own) / (batch * len(own))),
@@ -132,7 +132,7 @@ def _row(name: str, samples: Mapping[str, Sequence[Sample]], references: Sequenc
     )
 
 
-def table(run: Together) -> str:
+def table(run: SideBySide) -> str:
     """The run as aligned text: one line for each side and batch size."""
     facts = {side.name: side for side in run.sides}
     references = list(run.rows[0].times)
@@ -154,3 +154,21 @@ def table(run: Together) -> str:
     ]
     text += [f"{name}: not measured here: {why}" for name, why in run.not_measured_here.items()]
     return "\n".join(text + [f"note: {note}" for note in run.notes])
+
+
+def hugging_face(dtype: str, model_folder: Path, threads: int) -> Spec:
+    """Hugging Face generate as a side, named hf-<dtype>."""
+    return Spec.of(f"hf-{dtype}", baseline, model_folder, threads, dtype=dtype)
+
+
+def summary(run: SideBySide, batch: int) -> dict[str, object]:
+    """The fastest variant at `batch` over each reference."""
+    variants = [side.name for side in run.sides if side.module != baseline.__name__]
+    best = max((run.side(name, batch) for name in variants), key=lambda one: one.decode_tok_s.median)
+    return {
+        "best": best.name,
+        "batch": batch,
+        "decode_tok_s": round(best.decode_tok_s.median, 1),
+        "times": {reference: round(ratio.median, 2) for reference, ratio in best.times.items()},
+        "wall_s": round(run.wall_s, 1),
+    }

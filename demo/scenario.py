@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import RolloutError
-from demo.pipeline import Job, Runner
+from demo.gitlab_stand_in import Pipeline, Runner
 from demo.versions import Entry, approve
 from demo.watch import Watch, state_of
 from rollout.chain import Event
 from rollout.states import TERMINAL, State
 
-LOOK_S = 0.2
+POLL_S = 0.2
 PAUSE_S = 3.0  # so that a person sees the idle state before the next approval
-SEEN_S = 1.5  # a job's last event has been seen by then
+SEEN_S = 1.5  # a pipeline's last event has been seen by then
 END_S = 240.0  # of one rollout; its own deadlines come sooner
 
 Say = Callable[[str], None]
 
 
 @dataclass
-class Story:
+class Scenario:
     """`entries`: champion, good, bad. With `auto` nobody has to click. `at` is where the UI shows the versions."""
 
     entries: list[Entry]
@@ -32,9 +32,9 @@ class Story:
     say: Say
     at: str
     auto: bool
-    approved_at: dict[int, float] = field(default_factory=dict)  # by this story; a click's is the trigger's time
+    approved_at: dict[int, float] = field(default_factory=dict)  # by this scenario; a click's is the trigger's time
 
-    def tell(self) -> None:
+    def run(self) -> None:
         """To its end. Raises RolloutError when a pipeline fails, or nothing comes of it in time (with `auto`)."""
         _, good, bad = self.entries
         self.say(f"version 1, {self.entries[0].name}, is live; users ask all the time")
@@ -62,31 +62,35 @@ class Story:
     def _until_end(self, entry: Entry) -> None:
         number = entry.version.model_version
         deadline_s = time.monotonic() + END_S
-        told, idle_s = 0, 0.0
+        reported, idle_s = 0, 0.0
         while (ended := self.watch.ended(entry)) is None:
-            job = self.runner.jobs[-1] if self.runner.jobs else None
-            idle_s = idle_s + LOOK_S if job and job.ended else 0.0
-            if job and job.number > told and idle_s > SEEN_S:
-                told = job.number
-                self._told_nothing(job)
+            pipeline = self.runner.pipelines[-1] if self.runner.pipelines else None
+            idle_s = idle_s + POLL_S if pipeline and pipeline.ended else 0.0
+            if pipeline and pipeline.number > reported and idle_s > SEEN_S:
+                reported = pipeline.number
+                self._report_without_rollout(pipeline)
             if self.auto and time.monotonic() > deadline_s:
                 raise RolloutError(f"version {number} is not rolled out after {END_S:.0f} s: see the logs (--folder)")
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         self.say(f"version {number} ended {state_of(ended)}: {self.watch.cause(ended)}")
 
-    def _told_nothing(self, job: Job) -> None:
-        """A job that ended without a rollout was refused, or is broken."""
-        if any(event.model_version == job.version and event.at > job.asked_at for event in self.watch.moves):
+    def _report_without_rollout(self, pipeline: Pipeline) -> None:
+        """A pipeline that ended without a rollout was refused, or is broken."""
+        if any(
+            event.model_version == pipeline.version and event.at > pipeline.triggered_at
+            for event in self.watch.transitions
+        ):
             return
-        lines = self.runner.said(job.number).splitlines()
-        what = f"pipeline {job.number} for version {job.version} failed: {lines[-1] if lines else 'it said nothing'}"
+        lines = self.runner.log(pipeline.number).splitlines()
+        last = lines[-1] if lines else "its log is empty"
+        what = f"pipeline {pipeline.number} for version {pipeline.version} failed: {last}"
         if self.auto:
             raise RolloutError(what)
         self.say(what)
 
     def figures(self) -> dict[str, Any]:
         """What the last line says."""
-        ended = [event for event in self.watch.moves if state_of(event) in TERMINAL]
+        ended = [event for event in self.watch.transitions if state_of(event) in TERMINAL]
         rollouts = [self._figures(event) for event in ended]
         bad = [one["version"] for one in rollouts if one["state"] == State.ROLLED_BACK]
         traffic = self.watch.traffic
@@ -96,7 +100,7 @@ class Story:
             self.say(str(error))
             chain_ok = False
         return {
-            "requests": len(traffic.asked),
+            "requests": len(traffic.requests),
             "lost": len(traffic.lost),
             "rollouts": rollouts,
             "rolled_back": bad,
@@ -111,11 +115,13 @@ class Story:
             "state": str(state_of(event)),
             "why": self.watch.cause(event),
         }
-        asked = [job.asked_at for job in self.runner.jobs if job.version == event.model_version]
-        asked = [at for at in asked if at < event.at]
+        triggered = [
+            pipeline.triggered_at for pipeline in self.runner.pipelines if pipeline.version == event.model_version
+        ]
+        triggered = [at for at in triggered if at < event.at]
         first = self.watch.first_answer(entry)
-        if asked and first is not None:
-            approved_at = self.approved_at.get(entry.version.model_version, asked[-1])
+        if triggered and first is not None:
+            approved_at = self.approved_at.get(entry.version.model_version, triggered[-1])
             whole_s = first - approved_at
             aside_s = whole_s - self.watch.analysis_s(event.rollout_id, first)
             found |= {"approval_to_first_answer_s": round(whole_s, 1), "analysis_aside_s": round(aside_s, 1)}

@@ -1,7 +1,7 @@
-"""One side of a measurement, in a process of its own: `python -m benchmarks.worker <spec>`, started by side.py.
+"""One side, in a process that side.py starts: `python -m benchmarks.measure.worker <spec>`.
 
-Requests are JSON lines on stdin ({"prompts": [[ids]], "max_tokens": n}), answers are JSON lines on what stdout was at
-the start; whatever a library prints goes to stderr. The first answer, unasked, tells that the model is loaded.
+Requests are JSON lines on stdin ({"prompts": [[ids]], "max_tokens": n}), answers are JSON lines on the stdout that it
+started with; whatever a library prints goes to stderr. The first answer, unasked, says that the model is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import gc
 import importlib
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -20,22 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import AssayError
+from host.memory import peak_rss_mib
 from runtimes import Traits
 
 PR_SET_PDEATHSIG = 1
-
-
-def peak_rss_mib() -> float:
-    """Highest resident memory of this process, in MiB.
-
-    VmHWM where Linux has it: `ru_maxrss` is inherited over fork and exec, so it can show the parent's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 2**20
 
 
 def timed_generate(runtime: Any, prompts: list[list[int]], max_tokens: int) -> dict[str, object]:

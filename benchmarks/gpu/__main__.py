@@ -22,12 +22,13 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import gpu_card, gpu_model, gpu_rounds
-from benchmarks.gpu_figures import merged, row
-from benchmarks.gpu_records import GpuProfile, GpuRun, GpuSide, GpuTarget
-from benchmarks.gpu_rounds import Seen
-from benchmarks.gpu_sides import SIDES, loaded
-from benchmarks.side import Side
+from benchmarks import random_model
+from benchmarks.gpu import card
+from benchmarks.gpu.model import HIDDEN, MODEL, NAME
+from benchmarks.gpu.records import GpuProfile, GpuRun, GpuSide, GpuTarget
+from benchmarks.gpu.sides import OUTPUT_TOKENS, PROMPT_TOKENS, SIDES, Measured, loaded, measure
+from benchmarks.gpu.targets import merged, row
+from benchmarks.measure.side import Side
 from core import cli, files, progress
 from core.errors import AssayError, ResourceError
 from host import description, interpreter
@@ -37,7 +38,9 @@ MAKE_AT_ONCE = 6  # variants: each takes up to 20 GB of memory while it is made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--requests", type=int, nargs="+", default=list(REQUESTS))
     parser.add_argument("--rounds", type=int, default=5)
@@ -50,18 +53,18 @@ def main() -> None:
     here = description.describe(asked.threads)
     if here.accelerator is None:
         raise ResourceError("no NVIDIA GPU on this machine: benchmarks.gpu measures on one; see benchmarks.cpu")
-    gpu_model.prepare(asked.sides, asked.threads, MAKE_AT_ONCE)
+    MODEL.prepare(asked.sides, asked.threads, MAKE_AT_ONCE)
     if asked.prepare:
         return
     interpreter.switch_interpreter(interpreter.GPU)
-    result: Path = asked.result or gpu_card.result(here.accelerator)
+    result: Path = asked.result or card.result(here.accelerator)
     before = GpuRun.read(result) if result.exists() else None
     run = GpuRun(
         commands=[" ".join(["python -m benchmarks.gpu", *sys.argv[1:]])],
-        model=gpu_model.NAME,
+        model=NAME,
         machine=here,
-        bandwidth_bytes_s=gpu_card.bandwidth_bytes_s(here.accelerator),
-        copy_bytes_s=gpu_card.copy_bytes_s(),
+        bandwidth_bytes_s=card.bandwidth_bytes_s(here.accelerator),
+        copy_bytes_s=card.copy_bytes_s(),
         sides=[],
         rows=[],
         not_measured={},
@@ -71,9 +74,9 @@ def main() -> None:
         with loaded(asked.sides[start : start + asked.together], asked.threads) as found:
             sides = {name: side for name, side in found.items() if isinstance(side, Side)}
             why_not = {name: why for name, why in found.items() if isinstance(why, str)}
-            seen = gpu_rounds.measure(sides, asked.requests, asked.rounds, gpu_card.memory_mib)
+            measured = measure(sides, asked.requests, asked.rounds, card.memory_mib)
         for name, side in sides.items():
-            run = add(run, side, seen[name], wave)
+            run = add(run, side, measured[name], wave)
         run = run.model_copy(update={"not_measured": run.not_measured | why_not})
         merged(before, run).save(result)
     if asked.profile:
@@ -84,13 +87,13 @@ def main() -> None:
     print(json.dumps({"result": str(result), "targets": goals}))
 
 
-def add(run: GpuRun, side: Side, seen: Seen, wave: str) -> GpuRun:
+def add(run: GpuRun, side: Side, measured: Measured, wave: str) -> GpuRun:
     """`run` with the figures of one side."""
     name, options = side.spec.name, side.spec.options
-    folder = gpu_model.folder(name)
-    read_bytes = gpu_card.read_bytes(folder, gpu_model.VOCABULARY, gpu_model.HIDDEN, options)
+    folder = MODEL.variant(name)
+    read_bytes = card.read_bytes(folder, random_model.VOCABULARY, HIDDEN, options)
     limit_s = read_bytes / run.bandwidth_bytes_s if run.bandwidth_bytes_s else None
-    rows = [row(name, count, samples, seen.first[count], limit_s) for count, samples in seen.samples.items()]
+    rows = [row(name, count, samples, measured.first[count], limit_s) for count, samples in measured.samples.items()]
     facts = GpuSide(
         name=name,
         module=options["module"],
@@ -99,9 +102,9 @@ def add(run: GpuRun, side: Side, seen: Seen, wave: str) -> GpuRun:
         artifact_mib=files.folder_bytes(folder) / 2**20,
         read_bytes=read_bytes,
         load_ms=side.load_ms,
-        gpu_memory_mib=seen.memory_mib,
+        gpu_memory_mib=measured.memory_mib,
         peak_rss_mib=side.peak_rss_mib,
-        notes=[seen.stopped] if seen.stopped else [],
+        notes=[measured.stopped] if measured.stopped else [],
     )
     return run.model_copy(update={"sides": [*run.sides, facts], "rows": [*run.rows, *rows]})
 
@@ -111,17 +114,17 @@ def _profile(run: GpuRun, names: list[str], threads: int) -> GpuRun:
     with tempfile.TemporaryDirectory() as place, loaded(names, threads, Path(place)) as found:
         for side in found.values():
             if isinstance(side, Side):
-                _answer_and_finish(side)
+                _generate_and_finish(side)
         written = {name: Path(place) / f"{name}.json" for name in names}
         profiles = {name: GpuProfile.read(file) for name, file in written.items() if file.exists()}
     sides = [one.model_copy(update={"profile": profiles.get(one.name, one.profile)}) for one in run.sides]
     return run.model_copy(update={"sides": sides})
 
 
-def _answer_and_finish(side: Side) -> None:
+def _generate_and_finish(side: Side) -> None:
     """It writes its profile when it finishes; one that fails leaves the others theirs."""
     try:
-        side.generate(gpu_model.prompts(1, gpu_rounds.PROMPT_TOKENS, seed=0), gpu_rounds.OUTPUT_TOKENS)
+        side.generate(random_model.prompts(1, PROMPT_TOKENS, seed=0), OUTPUT_TOKENS)
     except AssayError as error:
         progress.say(f"{side.spec.name}: no profile: {error}")
         return
@@ -141,10 +144,10 @@ def table(run: GpuRun) -> str:
         )
     lines += [f"{name}: not measured: {why[:200]}" for name, why in run.not_measured.items()]
     lines += [f"note: {note[:300]}" for side in run.sides for note in side.notes]
-    return "\n".join(lines + [_told(goal) for goal in run.targets])
+    return "\n".join(lines + [_describe(goal) for goal in run.targets])
 
 
-def _told(goal: GpuTarget) -> str:
+def _describe(goal: GpuTarget) -> str:
     if goal.value is None:
         return f"OPEN  {goal.what}: not measured, wanted {goal.at_least:g}"
     rounds = f", rounds {goal.low:.2f} to {goal.high:.2f}" if goal.low is not None else ""
