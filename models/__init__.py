@@ -1,1 +1,1 @@
-"""What a model is: where it comes from, its family, its graph, its variants and the runtimes that serve them."""
+"""What a model is: where it comes from, its family, weights, tokenizer and manifest, and the room that it needs."""

@@ -1,4 +1,4 @@
-"""Is a safetensors checkpoint whole and sane? Read without torch, one block of memory at a time.
+"""Is a safetensors checkpoint complete, and every value finite? Read without torch, one block of memory at a time.
 
 Format: https://huggingface.co/docs/safetensors (8 bytes header length, JSON header, tensors back to back).
 """

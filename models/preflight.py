@@ -62,7 +62,7 @@ def check(architecture: Architecture, recipes: Mapping[str, Recipe], disk_folder
         advice = "take a smaller model" if need.memory_step == "export" else "leave that recipe out"
         raise ResourceError(
             f"{need.memory_step} needs about {_gib(need.memory_bytes)} of memory for this model, {_gib(have)} is "
-            f"available: {advice}, use a larger machine, or set {SKIP}=1 to try all the same"
+            f"available: {advice}, use a larger machine, or set {SKIP}=1 to try anyway"
         )
     return need
 
@@ -74,14 +74,14 @@ def check_disk(need_bytes: int, folder: Path, what: str) -> None:
     if need_bytes > have and not _skipped("disk space", need_bytes, have):
         raise ResourceError(
             f"{what} needs about {_gib(need_bytes)} in {folder}, its disk has {_gib(have)} free: make room, run "
-            f"fewer recipes, or set {SKIP}=1 to try all the same"
+            f"fewer recipes, or set {SKIP}=1 to try anyway"
         )
 
 
 def _skipped(what: str, need: int, have: int) -> bool:
     if os.environ.get(SKIP) != "1":
         return False
-    say(f"warning: about {_gib(need)} of {what} needed, {_gib(have)} available; going on because {SKIP}=1")
+    say(f"warning: about {_gib(need)} of {what} needed, {_gib(have)} available; continuing because {SKIP}=1")
     return True
 
 

@@ -38,6 +38,12 @@ stages:
       deps: [make.sh, artifacts/export, artifacts/calibrate]
       params: ["recipes.${key}"]
       outs: ["artifacts/variants/${key}"]
+  compile:
+    foreach: ${recipes}
+    do:
+      cmd: sh make.sh engines/${key}
+      deps: [make.sh, "artifacts/variants/${key}"]
+      outs: ["artifacts/engines/${key}"]
   evaluate:
     foreach: ${recipes}
     do:
@@ -52,7 +58,7 @@ stages:
       outs: ["artifacts/benchmark/${key}.json"]
   report:
     cmd: mkdir -p reports && cat artifacts/evaluation/* artifacts/benchmark/* > reports/summary.md
-    deps: [artifacts/evaluation, artifacts/benchmark]
+    deps: [artifacts/engines, artifacts/evaluation, artifacts/benchmark]
     outs:
       - reports/summary.md: {cache: false}
 """
@@ -141,14 +147,14 @@ def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
         variables = {"ASSAY_DVC_REMOTE_URL": "s3://dvc/cache", "MADE": str(made), **s3.environment}
         developer = "source ci/environment && ci/repro-shared report && rm -r artifacts reports"
         subprocess.run(["bash", "-c", developer], cwd=project.folder, env=os.environ | variables, check=True)
-        assert len(made.read_text().split()) == 8, "a developer, whose machine can measure neither, made everything"
+        assert len(made.read_text().split()) == 10, "a developer, whose machine can measure neither, made everything"
         made.unlink()
         _recipes(project, {"one": 1, "two": 2})
 
         project.run(variables, *JOBS, isolated=True)
         assert sorted(made.read_text().split()) == [
-            *("benchmark/one.json", "benchmark/two.json", "evaluation/one.json", "evaluation/two.json"),
-            "variants/two",
+            *("benchmark/one.json", "benchmark/two.json", "engines/two", "evaluation/one.json"),
+            *("evaluation/two.json", "variants/two"),
         ]  # what was not measured, and what changed
         kept = project.folder / ".gitlab-ci-local" / "artifacts" / "report"
         lines = [json.loads(line) for line in (kept / "reports" / "summary.md").read_text().splitlines()]

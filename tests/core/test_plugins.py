@@ -39,3 +39,8 @@ def test_a_recipe_says_the_same_when_params_are_read() -> None:
         Recipe(quantizer="none", runtime="ort-cuda")
     with pytest.raises(ValidationError, match="quantizers has no 'weight-only'; write 'weight_only'"):
         Recipe(quantizer="weight-only", runtime="ort")
+
+
+def test_a_recipe_names_its_runtime() -> None:
+    with pytest.raises(ValidationError, match=r"runtime\n  Field required"):
+        Recipe.model_validate({"quantizer": "none"})

@@ -1,4 +1,4 @@
-"""A spoilt model is refused with a message that says what is wrong, where, and what to do; nothing is left behind."""
+"""A damaged model is refused with a message that says what is wrong, where and what to do; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -245,6 +245,6 @@ def test_no_disk_space(model: Path, full_disk: Path) -> None:
         )
     assert str(caught.value) == (
         f"a run of fp32 needs about 3.0 MiB in {full_disk}, its disk has 0.1 MiB free: make room, run fewer "
-        "recipes, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try all the same"
+        "recipes, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try anyway"
     )
     assert not list(full_disk.iterdir())

@@ -68,7 +68,7 @@ def test_too_little_disk_says_how_much_and_what_to_do(
         preflight.check(r1, RECIPES, Path("artifacts"))
     assert str(caught.value) == (
         f"a run of fp32, fp16, int8, w8a8 needs about {need:.1f} GiB in artifacts, its disk has 10.0 GiB free: "
-        "make room, run fewer recipes, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try all the same"
+        "make room, run fewer recipes, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try anyway"
     )
 
 
@@ -82,7 +82,7 @@ def test_too_little_memory_says_how_much_and_what_to_do(
         preflight.check(r1, RECIPES, tmp_path)
     assert str(caught.value) == (
         f"w8a8 needs about {need:.1f} GiB of memory for this model, 4.0 GiB is available: leave that recipe out, "
-        "use a larger machine, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try all the same"
+        "use a larger machine, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try anyway"
     )
 
 
@@ -97,7 +97,7 @@ def test_the_override_is_explicit_and_said(
     monkeypatch.setenv(preflight.SKIP, "1")
     preflight.check(r1, RECIPES, tmp_path)
     warnings = capsys.readouterr().err
-    assert "of disk space needed, 0.0 MiB available; going on because ASSAY_SKIP_RESOURCE_CHECK=1" in warnings
+    assert "of disk space needed, 0.0 MiB available; continuing because ASSAY_SKIP_RESOURCE_CHECK=1" in warnings
     assert "of memory needed" in warnings
 
 

@@ -51,7 +51,7 @@ def test_the_library_that_can_compile_is_chosen(
         ([PROPER, RTX], L4, "compiles for the GPU at hand, NVIDIA L4"),
     ],
 )
-def test_without_one_the_reason_is_told(libraries: list[Library], card: Card | None, why: str) -> None:
+def test_without_one_the_reason_is_given(libraries: list[Library], card: Card | None, why: str) -> None:
     found, told = library.choose("9.0", libraries, card)
     assert found is None
     assert why in str(told)
@@ -100,7 +100,7 @@ def test_shapes_are_those_of_the_graph(tiny_qwen2: Path) -> None:
     assert shapes["past_key_values.1.value"] == ((1, 2, 1, 16), (16, 2, 32, 16), (16, 2, 63, 16))
 
 
-def test_a_request_beyond_every_profile_is_told_what_there_is() -> None:
+def test_a_request_beyond_every_profile_is_refused_with_the_list_of_them() -> None:
     planned = profiles.plan(CompileParams(batches=[16], prefill_tokens=32, context_tokens=64))
     assert profiles.choose(planned, 16, 1, 63) == 1
     for batch, length, past in ((17, 1, 1), (1, 33, 0), (1, 1, 64), (1, 2, 1)):

@@ -130,7 +130,7 @@ def _build(graph: Path, variant: Source, timings: Path) -> build.Built:
     return build.build(LIBRARIES[0], graph, "8.9", variant.made.architecture, planned, 4096, timings / "cache.timing")
 
 
-def test_a_corrupted_timing_cache_is_told_and_remade(
+def test_a_corrupted_timing_cache_is_reported_and_remade(
     int8: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = tmp_path / "cache.timing"
