@@ -17,7 +17,7 @@
     │   ├── AlreadyLiveError         the version to roll out is live already (rollout/planning.py)
     │   ├── PipelineError            a pipeline could not be triggered (approval/standing.py)
     │   └── TargetError              a slot, the gateway or the cluster did not do what it was asked, or in time
-    │       ├── Conflict             another client wrote the object since it was read (rollout/targets/cluster/api.py)
+    │       ├── Conflict             another client wrote the object meanwhile (rollout/targets/cluster/api.py)
     │       └── Gone                 events since that version are no longer kept (rollout/targets/cluster/api.py)
     ├── SignatureError               a webhook's message is not from MLflow, or too old (approval/webhook.py)
     ├── PayloadError                 a webhook's message is signed, but not what MLflow sends (approval/webhook.py)

@@ -12,7 +12,7 @@ from models import manifest
 from models.manifest import Manifest
 from runtimes import Runtime
 
-REFERENCE_RUNTIME, REFERENCE_DTYPE = "torch", "float32"
+REFERENCE_DTYPE = "float32"
 
 
 class System:
@@ -46,11 +46,17 @@ def original(model_folder: Path, threads: int) -> System:
     libraries = {name: metadata.version(name) for name in ("torch", "transformers")}
     return System(
         label="reference",
-        runtime_name=REFERENCE_RUNTIME,
+        runtime_name="torch",
         sha256=manifest.source_digest(model_folder),
         facts={"dtype": REFERENCE_DTYPE} | libraries,
-        load=lambda: plugins.load("runtimes", REFERENCE_RUNTIME).load(model_folder, threads),
+        load=lambda: _torch(model_folder, threads),
     )
+
+
+def _torch(model_folder: Path, threads: int) -> Runtime:
+    from runtimes import torch
+
+    return torch.load(model_folder, threads)
 
 
 def version(folder: Path, threads: int, label: str) -> System:

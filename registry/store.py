@@ -25,7 +25,7 @@ CANDIDATE = "candidate"
 DEFAULT_STORE = "sqlite:///mlflow.db"
 ARTIFACT_ROOT = Path("mlartifacts")
 ROOT = Path(__file__).parents[1]
-ROOMS = ("core", "export", "host", "models", "runtimes", "trt")  # what the pyfunc imports travels with it
+ROOMS = ("core", "host", "models", "runtimes", "trt")  # what the pyfunc imports travels with it
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "pyyaml", "tqdm", "transformers", "jinja2")
 
 

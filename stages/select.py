@@ -17,18 +17,18 @@ from core.progress import say
 from evaluation.records import Evaluation
 from models import manifest
 from selection.gates import Evidence
-from selection.params import SelectSettings
+from selection.params import SelectSettings as Settings
 from selection.ranking import decide
 
 
 def main() -> None:
-    settings = params.load(SelectSettings)
+    settings = params.load(Settings)
     decision = decide([_evidence(settings, name) for name in settings.recipes], settings.select)
     decision.save(paths.DECISION)
     say(decision.sentence)
 
 
-def _evidence(settings: SelectSettings, name: str) -> Evidence:
+def _evidence(settings: Settings, name: str) -> Evidence:
     runtime, digest, problem = settings.recipe(name).runtime, None, None
     try:
         runtime = manifest.verify(paths.VARIANTS / name).runtime

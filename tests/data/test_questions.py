@@ -10,7 +10,7 @@ import pytest
 
 from data import question_tables as tables
 from data import questions
-from data.normal_form import normal_form
+from data.items import normal_form
 from data.suites import jsonl
 
 ROOT = Path(__file__).parents[2]

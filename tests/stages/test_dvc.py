@@ -7,6 +7,7 @@ imported makes results stale that are not.
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -25,8 +26,8 @@ RECIPES: dict[str, dict[str, Any]] = PARAMS["recipes"]
 NOT_RUN = {
     "prepare": {"quantizers": "their costs can refuse a model, not change it"},
     "export": {"runtimes": "torch is imported by its name, no other is asked for"},
-    "calibrate": {"data.suites": "items are read, no reply is scored"},
-    "quantize": {"data.suites": "as for calibrate", "runtimes": "as for export"},
+    "calibrate": {"data.scoring": "items are read, no reply is scored"},
+    "quantize": {"data.scoring": "as for calibrate", "runtimes": "as for export"},
     "benchmark": {"data.scoring": "as for calibrate"},
 }
 # Code that is not imported but started by its name, in a process of its own or by MLflow.
@@ -113,6 +114,7 @@ def _reached(name: str, recipe: dict[str, Any] | None) -> set[Path]:
         reached.add(file)
         todo.extend(_imports(file))
         for package in _loads(file) - NOT_RUN.get(name, {}).keys():
+            todo.append(ROOT.joinpath(*package.split("."), "__init__.py"))
             chosen = _plugins(name, package, recipe)
             if CONSTANTS_ONLY.get(name) == package:
                 reached |= chosen
@@ -167,7 +169,10 @@ def test_every_stage_file_is_in_the_graph() -> None:
     assert {file.stem for file in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(STAGES)
 
 
-def test_params_that_stages_name_exist() -> None:
-    for name in STAGES:
-        for key in _body(name).get("params", []):
-            assert key.split(".")[0] in PARAMS, f"{name}: {key}"
+@pytest.mark.parametrize("name", list(STAGES))
+def test_params_are_those_that_the_stage_reads(name: str) -> None:
+    """A stage's `Settings` are all that it can read; of `recipes`, a branch reads its own."""
+    listed = {key.split(".")[0] for key in _body(name)["params"]}
+    read = set(importlib.import_module(f"stages.{name}").Settings.model_fields)
+    assert read - {"recipes"} == listed - {"recipes"}
+    assert listed <= PARAMS.keys()

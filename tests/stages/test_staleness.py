@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,14 @@ def test_what_decides_a_result_makes_it_stale(edited: Path) -> None:
     assert _stale(edited) == {f"evaluate@{name}" for name in recipes}
 
 
-def test_a_recipe_is_the_business_of_its_own_branch(edited: Path) -> None:
+def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> None:
     _edit(edited / "quantizers" / "half.py")
-    (edited / "quantizers" / "another.py").write_text('"""Another way to make a variant."""\n')
-    (edited / "runtimes" / "another.py").write_text('"""Another runtime."""\n')
-    assert _stale(edited) == {"quantize@fp16"}
+    shutil.copy(edited / "quantizers" / "none.py", edited / "quantizers" / "another.py")
+    shutil.copy(edited / "runtimes" / "ort.py", edited / "runtimes" / "another.py")
+    # A registered version travels with the code of the runtimes, which judges nothing.
+    assert _stale(edited) == {"quantize@fp16", "compile@fp16", "register"}
+    params = yaml.safe_load((edited / "params.yaml").read_text())
+    params["recipes"]["new"] = {"quantizer": "another", "runtime": "another"}
+    (edited / "params.yaml").write_text(yaml.safe_dump(params))
+    own = {f"{stage}@new" for stage in ("quantize", "compile", "evaluate", "benchmark")}
+    assert _stale(edited) == own | {"quantize@fp16", "compile@fp16", "select", "report", "register"}
