@@ -1,7 +1,7 @@
 """fp16 or int4 weights for NVIDIA GPUs, by onnxruntime-genai's own builder; served by runtime ort_cuda.
 
 `serve: one` captures the decode step as a CUDA graph, the fastest for a single stream; `serve: many` builds paged
-attention, with which `og.Engine` batches continuously. Source: onnxruntime-genai 0.18, models/builder.py.
+attention, with which `og.Engine` batches continuously. Source: `onnxruntime_genai.models.builder` 0.18.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class Session(Protocol):
 class EngineSession:
     """One engine on the card: torch tensors as buffers, bound by name; present and past change places at each step.
 
-    Buffers are made for the largest batch so far and the whole context; trt/memory.py counts them.
+    Buffers are made for the largest batch so far and the whole context; trt/make.py counts them.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ FOLDERS = {str(folder) for name in TRACKED for folder in Path(name).parents}
 ROOMS = {Path(name).parts[0] for name in TRACKED if "/" in name}
 PATH = re.compile(r"(?<![\w/.:@$*{<-])([a-z_.]+(?:/[\w.-]+)*/[\w-]+\.(?:py|md|ya?ml|toml|jinja|lock|json|css|txt))\b")
 FOLDER = re.compile(r"`([a-z_]+(?:/[\w-]+)*)/`")
+EXAMPLE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)  # files of a reader's own
 LINK = re.compile(r"\]\(([^)#:\s]+)\)")
 MADE = ("artifacts/", "reports/", ".cache/", "mlartifacts/", "releases/", "environments/")  # by commands
 
@@ -25,7 +26,7 @@ MADE = ("artifacts/", "reports/", ".cache/", "mlartifacts/", "releases/", "envir
 def _told(path: Path) -> Iterator[str]:
     """What a file says to people: a document whole; of Python the docstrings and comments."""
     if path.suffix != ".py":
-        yield path.read_text()
+        yield EXAMPLE.sub("", path.read_text())
         return
     with path.open("rb") as stream:
         yield from (token.string for token in tokenize.tokenize(stream.readline) if token.type == tokenize.COMMENT)

@@ -38,7 +38,7 @@ def test_repro_ends_in_a_registered_version(family: str, request: pytest.Fixture
     planned = project.run(folder, "-m", "dvc", "repro", "--dry")
     ran = {line.split("'")[1] for line in planned.stdout.splitlines() if line.startswith("Running stage")}
     assert ran <= {
-        *(f"{stage}@int8-static" for stage in ("quantize", "evaluate", "benchmark")),
+        *(f"{stage}@int8-static" for stage in ("quantize", "compile", "evaluate", "benchmark")),
         *("select", "report", "register"),
     }
     assert "quantize@int8-static" in ran

@@ -107,5 +107,5 @@ def test_an_unknown_name_fails_with_the_known_ones(extended: Path) -> None:
     finally:
         path.write_text(before)
     assert refused.returncode == 2
-    assert "no quantizer 'unheard'; known:" in refused.stderr
+    assert "quantizers has no 'unheard'; known:" in refused.stderr
     assert "unchanged" in refused.stderr

@@ -49,7 +49,7 @@ class Gitlab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What rollout/gitlab.py reads."""
+        """What approval/gitlab.py reads."""
         return {
             "ASSAY_GITLAB_URL": self.url,
             "ASSAY_GITLAB_PROJECT": PROJECT,
