@@ -23,7 +23,7 @@ LINK = re.compile(r"\]\(([^)#:\s]+)\)")
 MADE = ("artifacts/", "reports/", ".cache/", "mlartifacts/", "releases/", "environments/")  # by commands
 
 
-def _told(path: Path) -> Iterator[str]:
+def _prose(path: Path) -> Iterator[str]:
     """What a file says to people: a document whole; of Python the docstrings and comments."""
     if path.suffix != ".py":
         yield EXAMPLE.sub("", path.read_text())
@@ -48,7 +48,7 @@ def _missing(text: str, beside: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in TRACKED if name.endswith((".py", ".md", ".yaml", ".yml"))])
 def test_named_paths_exist(name: str) -> None:
-    missing = [path for text in _told(ROOT / name) for path in _missing(text, (ROOT / name).parent)]
+    missing = [path for text in _prose(ROOT / name) for path in _missing(text, (ROOT / name).parent)]
     assert not missing, f"{name} names {', '.join(missing)}"
 
 

@@ -53,7 +53,7 @@ class Cluster:
             new["metadata"]["generation"] = (old["metadata"]["generation"] if old else 1) + int(grew)
             new["metadata"]["resourceVersion"] = str(self.version)
             self.objects[kind][name] = new
-            self._tell(kind, "ADDED" if old is None else "MODIFIED", new)
+            self._notify(kind, "ADDED" if old is None else "MODIFIED", new)
             return new
 
     def remove(self, kind: str, name: str) -> bool:
@@ -62,7 +62,7 @@ class Cluster:
             if old is None:
                 return False
             self.version += 1
-            self._tell(kind, "DELETED", old | {"metadata": old["metadata"] | {"resourceVersion": str(self.version)}})
+            self._notify(kind, "DELETED", old | {"metadata": old["metadata"] | {"resourceVersion": str(self.version)}})
             return True
 
     def all(self, kind: str, **labels: str) -> list[Object]:
@@ -107,7 +107,7 @@ class Cluster:
             for controller in (*self.controllers, deployments, endpoints):
                 controller(self)
 
-    def _tell(self, kind: str, what: str, found: Object) -> None:
+    def _notify(self, kind: str, what: str, found: Object) -> None:
         self.watched.append((self.version, kind, what, copy.deepcopy(found)))
         self.changed.notify_all()
 
