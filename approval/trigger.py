@@ -15,8 +15,8 @@ from approval.webhook import Inbox
 from core.errors import AssayError
 from rollout import locks
 from rollout.aliases import Registry
-from rollout.findings import Finding
 from rollout.record import Rollout, Who
+from rollout.repair import Finding
 from rollout.session import Session
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # between the tries of one call; what then still fails is left to `reconcile`

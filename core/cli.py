@@ -15,12 +15,13 @@ from core.errors import AssayError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[[], int | None], *, server: bool = False) -> None:
     """Call `main`, print an AssayError as one line on stderr, and exit with its code (0 when main returns None).
 
-    SIGTERM unwinds like Ctrl-C, so that temporary files go and children end; `main` may set a handler of its own.
+    SIGTERM unwinds like Ctrl-C, so that temporary files go and children end; a `server` drains by itself.
     """
-    signal.signal(signal.SIGTERM, _terminated)
+    if not server:
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         code = main()
     except AssayError as error:

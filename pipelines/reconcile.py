@@ -25,8 +25,8 @@ from approval import gitlab, trigger
 from approval.standing import Pipelines
 from core import cli
 from core.errors import AssayError
-from rollout import findings
-from rollout.findings import Finding
+from rollout import repair
+from rollout.repair import Finding
 from rollout.session import Session, arguments, open_session
 
 
@@ -42,10 +42,10 @@ def main(
     session, dry = opened(options), options.dry
     problems = 0
     for subject, look in (
-        ("gateway", lambda: findings.gateway(session, dry)),
-        ("slot", lambda: findings.live_slot(session, dry)),
-        ("champion", lambda: findings.champion(session, dry)),
-        ("rollout", lambda: findings.unfinished(session, dry)),
+        ("gateway", lambda: repair.gateway(session, dry)),
+        ("slot", lambda: repair.live_slot(session, dry)),
+        ("champion", lambda: repair.champion(session, dry)),
+        ("rollout", lambda: repair.unfinished(session, dry)),
         ("approval", lambda: trigger.find_lost(session, pipelines, dry)),
     ):
         for found in _safely(subject, look):

@@ -11,9 +11,11 @@ import pytest
 # Tests run beside each other on few cores: torch must not spin (see core/cli.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import runtimes
 from host import interpreter
 from quantizers import Context
 from tests import tiny
+from tests.evaluation.made import runtime_folders
 from tests.models import made
 
 
@@ -31,6 +33,12 @@ def forget_registry() -> Iterator[None]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     if before is not None:
         os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture
+def canned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime tests/evaluation/runtimes/canned.py is known, in this test alone."""
+    monkeypatch.setattr(runtimes, "__path__", runtime_folders())
 
 
 @pytest.fixture(scope="session")

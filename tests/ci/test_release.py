@@ -22,12 +22,10 @@ from models import manifest
 from registry import store
 from tests.ci.runner import ROOT, Checkout, checkout
 from tests.parts import mlflow_server, seaweed
+from tests.parts.project import listed
 from tests.report import project as made
 
-ROOMS = (
-    "benchmarks", "calibration", "core", "data", "deploy", "drift", "evaluation", "export", "host", "models",
-    "pipelines", "quantizers", "registry", "report", "rollout", "runtimes", "selection", "stages", "trt",
-)  # fmt: skip
+ROOMS = sorted({name.split("/")[0] for name in listed() if "/" in name and not name.startswith(("tests/", "ci/", "."))})
 BASE = "registry.example/python@sha256:" + 64 * "a"
 PUSHED = "sha256:" + 64 * "b"
 REGISTRY = {

@@ -25,8 +25,10 @@ from models.params import Recipe
 ROOT = Path(__file__).parents[2]
 CHUNK_ITEMS, MAX_TOKENS, BUDGET = 32, 48, 256
 
-if str(Path(__file__).parent / "runtimes") not in runtimes.__path__:
-    runtimes.__path__.append(str(Path(__file__).parent / "runtimes"))
+
+def runtime_folders() -> list[str]:
+    """Where runtimes are looked for: the project's own, and `canned` beside this file."""
+    return [*runtimes.__path__, str(Path(__file__).parent / "runtimes")]
 
 
 def rows(model_folder: Path, count: int = BUDGET) -> list[Prepared]:
@@ -87,7 +89,8 @@ def version(
 def command(*arguments: str) -> list[str]:
     """`python -m stages.evaluate` in a process that also knows the runtime `canned`."""
     script = (
-        "import sys, tests.evaluation.made; from core import cli; from stages import evaluate; cli.run(evaluate.main)"
+        "import runtimes; from tests.evaluation import made; runtimes.__path__ = made.runtime_folders(); "
+        "from core import cli; from stages import evaluate; cli.run(evaluate.main)"
     )
     return [sys.executable, "-c", script, *arguments]
 

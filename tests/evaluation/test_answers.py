@@ -10,6 +10,8 @@ from evaluation.answers import Answers, Decoding
 from runtimes import Generation
 from tests.evaluation import made
 
+pytestmark = pytest.mark.usefixtures("canned")
+
 DECODING = Decoding(max_tokens=made.MAX_TOKENS, batch=16, chunk_items=20)
 
 

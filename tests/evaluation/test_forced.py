@@ -15,6 +15,8 @@ from models import families
 from runtimes import Generation
 from tests.evaluation import made
 
+pytestmark = pytest.mark.usefixtures("canned")
+
 
 @pytest.fixture
 def torch_system(tiny_qwen2: Path) -> System:

@@ -17,6 +17,8 @@ from evaluation.run import EvaluationPlan
 from models import families, tokenizer
 from tests.evaluation import made
 
+pytestmark = pytest.mark.usefixtures("canned")
+
 
 @pytest.fixture(scope="module")
 def rows(tiny_qwen2: Path) -> list[Prepared]:

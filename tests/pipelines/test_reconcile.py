@@ -17,7 +17,7 @@ from approval import trigger
 from approval.standing import Pipelines as Where
 from core.errors import ConfigError
 from pipelines import reconcile
-from rollout import findings, planning
+from rollout import planning, repair
 from rollout.record import Rollout
 from rollout.session import Session
 from rollout.states import State
@@ -57,7 +57,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(findings, "QUIET_S", 0.0)
+    monkeypatch.setattr(repair, "QUIET_S", 0.0)
     stage = Stage(tmp_path)
     stage.put_live()
     return Place(stage)
@@ -260,7 +260,7 @@ def test_a_rollout_that_another_process_runs_or_that_just_began_is_left_alone(
         rollout
     )
     assert "run by another process" in said[0]["rollout"]
-    monkeypatch.setattr(findings, "QUIET_S", 30.0)
+    monkeypatch.setattr(repair, "QUIET_S", 30.0)
     place.stage.registry.set_aliases(1, None)
     fresh = place.stage.create()
     assert "its record is fresh" in place.run()[1]["rollout"]

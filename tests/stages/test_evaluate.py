@@ -19,6 +19,8 @@ from models.params import Recipe
 from stages import evaluate
 from tests.evaluation import made
 
+pytestmark = pytest.mark.usefixtures("canned")
+
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> None:
     monkeypatch.chdir(folder)

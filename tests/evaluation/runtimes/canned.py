@@ -2,7 +2,7 @@
 
 `table.json`: {"answers": {prompt: [token ids, finished]}, "noise": standard deviation of the logits' error,
 "vocabulary": n, "delay_s": time each call takes}. Calls are appended to the file that CANNED_LOG names; CANNED_REASON
-says why it cannot run here. tests/evaluation/made.py puts this folder on the path of runtimes.
+says why it cannot run here. The fixture `canned` puts this folder on the path of runtimes.
 """
 
 from __future__ import annotations
