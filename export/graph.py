@@ -16,6 +16,7 @@ from core.errors import QuantizationError
 from export import fused
 
 Array = NDArray[np.float32]
+SCOPES = "pkg.torch.onnx.name_scopes"  # metadata of the standard graph's nodes: the modules it stands in
 
 
 @dataclass(frozen=True)

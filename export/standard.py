@@ -12,11 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from core import files
 from core.errors import ExportError
 from export import fused
+from export.graph import SCOPES
 from models import families
 
 OPSET = 23
@@ -83,8 +85,21 @@ def export(model_folder: Path, folder: Path, threads: int) -> None:
         raise ExportError(f"torch.onnx could not export {model_folder}: {str(error).splitlines()[0]}") from error
     folder.mkdir(parents=True, exist_ok=True)
     program.save(str(folder / fused.GRAPH), external_data=True)
+    _forget_source(folder / fused.GRAPH)
     fused.copy_serving_files(folder.parent / "fused", folder)
     _settle_config(folder)
+
+
+def _forget_source(graph: Path) -> None:
+    """The exporter writes stack traces into every node, with the path of this file on this machine: the same work in
+    another folder would be another version. The names of modules stay, by which a matmul's place is found."""
+    model = onnx.load(graph, load_external_data=False)
+    for node in model.graph.node:
+        kept = [(entry.key, entry.value) for entry in node.metadata_props if entry.key == SCOPES]
+        del node.metadata_props[:]
+        for key, value in kept:
+            node.metadata_props.add(key=key, value=value)
+    files.write_bytes(graph, model.SerializeToString())
 
 
 def _example(architecture: Any) -> tuple[tuple[Any, ...], Any]:

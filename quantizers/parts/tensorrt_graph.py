@@ -18,9 +18,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from core.errors import ExportError, QuantizationError
-from export.graph import Graph, MatMul
+from export.graph import SCOPES, Graph, MatMul
 
-SCOPES = "pkg.torch.onnx.name_scopes"
 INPUTS = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention"}
 INPUTS |= {"o_proj": "o", "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "down"}
 WAVES = ("Cos", "Sin")

@@ -27,6 +27,12 @@ def test_standard_graph_has_no_contrib_operator(workshop: Context) -> None:
     assert {node.domain for node in graph.model.graph.node} <= {"", "ai.onnx"}
 
 
+def test_the_standard_graph_says_nothing_of_the_machine_it_was_made_on(workshop: Context) -> None:
+    content = (workshop.export_folder / "standard" / fused.GRAPH).read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert b"stack_trace" not in content
+
+
 def test_fused_graph_uses_grouped_query_attention(workshop: Context) -> None:
     graph = Graph(workshop.export_folder / "fused" / fused.GRAPH)
     kinds = [node.op_type for node in graph.model.graph.node]
