@@ -40,6 +40,8 @@ lock:  ## resolve pyproject.toml again into requirements.lock
 	    --no-emit-index-url --no-annotate --no-header --quiet -o deploy/docker/$$name.lock || exit 1; done
 	$(BIN)/uv pip compile requirements-gpu.in --python-version 3.11 --generate-hashes --upgrade --only-binary :all: \
 	  --no-emit-index-url --no-annotate --no-header --quiet -o requirements-gpu.lock
+	$(BIN)/uv pip compile --group pyproject.toml:real --no-deps --python-version 3.11 --generate-hashes \
+	  --only-binary :all: --no-emit-index-url --no-annotate --no-header --quiet -o requirements-real.lock
 
 repro: setup  ## run the main job: every stage that changed, ending in a verdict, a page and a registered version
 	@$(BIN)/python -m pipelines.repro
