@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from data import replies
-from data.items import Prepared, is_right, normal_form
+from data import scoring
+from data.items import Prepared, normal_form
 
 SMALL_GAP_ITEMS = 2.0  # a split of 32 cannot hold shares exactly
 
@@ -51,14 +51,9 @@ def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataF
                 "target_tokens": len(row.target_ids),
                 "room_tokens": len(row.prompt_ids) + max_tokens,
                 "splits_with_question": len(where[form]),
-                "scorer_accepts": _scorer_accepts(row),
+                "scorer_accepts": scoring.is_right(item, scoring.ideal(item)) and not scoring.is_right(item, ""),
                 "share_gap": max(0.0, gap_items - SMALL_GAP_ITEMS) / size,
                 "share_of_commonest": tasks[task] / commonest,
             }
         )
     return pd.DataFrame(table)
-
-
-def _scorer_accepts(row: Prepared) -> bool:
-    ideal = replies.ideal(row.item.answer, row.item.solution)
-    return is_right(row.item, ideal) and not is_right(row.item, "")
