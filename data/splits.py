@@ -76,7 +76,7 @@ def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[st
         chosen = min(open_, key=lambda name: ahead[name])
         dealt[chosen] += group[: room[chosen]]
     if left := min(len(items), total) - sum(map(len, dealt.values())):
-        say(f"data: {left:,} of {len(items):,} items left out: repeated, or too many of one form for any split")
+        say(f"data: items left out as repeats, or as too many of one form for any split: {left:,} of {len(items):,}")
     if empty := [name for name in wanted if wanted[name] and not dealt[name]]:
         raise DataError(f"no items for {', '.join(empty)}: too many of the {len(items)} questions are the same")
     for part in dealt.values():

@@ -69,7 +69,7 @@ def _read(options: Options) -> list[Item]:
     for row in rows:
         different.setdefault(" ".join(row.question.split()), row)
     if len(different) < len(rows):
-        say(f"{options.path}: {len(rows) - len(different):,} lines left out: their questions stand there already")
+        say(f"{options.path}: lines left out because an earlier one asks the same: {len(rows) - len(different):,}")
     return list(different.values())
 
 
