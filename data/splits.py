@@ -62,19 +62,16 @@ def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[st
     for item in rng.sample(list(items), len(items)):
         forms.setdefault(normal_form(item.question), {}).setdefault(" ".join(item.question.split()), item)
     groups = [list(form.values()) for form in forms.values()]
-    # Stable: random within a task. Single items come last, and even out what the groups before them did.
+    # Stable: random within a task. Its single items come last: they fit where a group has no room.
     groups.sort(key=lambda group: (group[0].suite, group[0].task, -len(group)))
     dealt: dict[str, list[Item]] = {name: [] for name in wanted}
     total, place = sum(wanted.values()), 0
     for group in groups:
         place += len(group)
         room = {name: wanted[name] - len(dealt[name]) for name in wanted}
-        ahead = {name: len(dealt[name]) + len(group) - wanted[name] * place / total for name in wanted}
-        if len(group) > 1:  # it weighs more in a small split
-            ahead = {name: ahead[name] / max(1, wanted[name]) for name in wanted}
-        open_ = [name for name in wanted if room[name] >= len(group)] or [max(wanted, key=lambda name: room[name])]
-        chosen = min(open_, key=lambda name: ahead[name])
-        dealt[chosen] += group[: room[chosen]]
+        fitting = [name for name in wanted if room[name] >= len(group)] or [max(wanted, key=lambda name: room[name])]
+        behind = max(fitting, key=lambda name: wanted[name] * place / total - len(dealt[name]))
+        dealt[behind] += group[: room[behind]]
     if left := min(len(items), total) - sum(map(len, dealt.values())):
         say(f"data: items left out as repeats, or as too many of one form for any split: {left:,} of {len(items):,}")
     if empty := [name for name in wanted if wanted[name] and not dealt[name]]:

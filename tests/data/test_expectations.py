@@ -82,7 +82,7 @@ def test_a_leak_between_splits_stops_the_run(tiny_qwen2: Path, tmp_path: Path) -
     assert found["splits_with_question"].tolist() == [2, 1, 2, 1]
     assert found["scorer_accepts"].all()
     assert (found["target_tokens"] == 0).all()
-    with pytest.raises(DataError, match="expectation 'no item in two splits' .* failed for 2 of 4 items"):
+    with pytest.raises(DataError, match=r"expectation 'no item in two splits' .* failed for 2 of 4 items"):
         run.run(found, 8, CONTEXT_TOKENS, tmp_path / "docs")
 
 

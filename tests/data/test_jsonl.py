@@ -15,7 +15,7 @@ from data import scoring
 from data.records import Item
 from data.suites import jsonl
 
-PLAIN = {"instruction": ""}
+PLAIN: dict[str, Any] = {"instruction": ""}
 TEXT = st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip)
 
 
@@ -34,7 +34,7 @@ def lines(*rows: dict[str, Any]) -> str:
 
 
 @given(question=TEXT, answer=TEXT, ascii_only=st.booleans(), end=st.sampled_from(["", "\n", "\r\n"]))
-@example("a\u2028b\x85c\x0bd", "\u2029", False, "\n")
+@example("a\u2028b\x85c\x0bd", "\u2029.", False, "\n")
 def test_text_comes_back_as_it_was_written(
     file: Path, question: str, answer: str, ascii_only: bool, end: str
 ) -> None:
@@ -51,10 +51,11 @@ def test_text_comes_back_as_it_was_written(
 @example(b"\xff\xfe{\x00}\x00")
 def test_any_bytes_are_items_or_one_line_of_error(file: Path, content: bytes) -> None:
     try:
-        assert all(isinstance(item, Item) for item in read(file, content))
+        message = str([item.question for item in read(file, content)])
     except DataError as error:
-        assert "\n" not in str(error)
-        assert str(file) in str(error)
+        message = str(error)
+        assert str(file) in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("number", ["0.10", "1e3", "-0", "12345678901234567890123", "1.00000000000000000001E+5", "7"])
@@ -116,11 +117,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_repeated_question_is_asked_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = lines(
-        {"question": "a  b", "answer": 1}, {"question": "c", "answer": 2}, {"question": "a b", "answer": 3}
-    )
-    assert {item.answer for item in read(file, content, 2, **PLAIN)} == {"1", "2"}
-    assert "mine.jsonl: 1 lines left out" in capsys.readouterr().err
+    rows = [{"question": question, "answer": n} for n, question in enumerate(["a  b", "c", "a b"])]
+    assert {item.answer for item in read(file, lines(*rows), 2, **PLAIN)} == {"0", "1"}
+    assert "mine.jsonl: lines left out because an earlier one asks the same: 1" in capsys.readouterr().err
 
 
 def test_a_line_is_scored_by_the_rule_that_was_asked_for(file: Path) -> None:
@@ -131,7 +130,7 @@ def test_a_line_is_scored_by_the_rule_that_was_asked_for(file: Path) -> None:
 
 
 def test_a_column_names_the_rule_of_each_line(file: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"question": "Capital of Norway?", "answer": "Oslo | Kristiania", "rule": "contains", "how": "Fjords."},
         {"question": "6 + 7?", "answer": 13, "rule": "number", "how": "6 + 7 = 13"},
     ]
@@ -140,9 +139,5 @@ def test_a_column_names_the_rule_of_each_line(file: Path) -> None:
         "contains": "Fjords.\n</think>\nOslo",
         "number": "6 + 7 = 13\n</think>\n13",
     }
-    for wrong, message in (
-        ("numbr", "line 3: no scoring 'numbr'; known: boxed, "),
-        (None, "line 3: column 'rule' must"),
-    ):
-        with pytest.raises(DataError, match=message):
-            read(file, lines(*rows, rows[0] | {"rule": wrong}), 2, scoring_column="rule")
+    with pytest.raises(DataError, match=r"mine.jsonl, line 3: no scoring 'numbr'; known: boxed, .*, number"):
+        read(file, lines(*rows, rows[0] | {"rule": "numbr"}), 2, scoring_column="rule")
