@@ -120,7 +120,7 @@ def _text(row: dict[str, Any], column: str, where: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text or a number"}
+    names: dict[type, str] = {dict: "an object", list: "a list", str: "text or a number"}
     return names.get(type(value)) or json.dumps(value)  # null, true or false
 
 
