@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from core import plugins
 from core.errors import ConfigError, DataError, wrong_fields
+from core.progress import say
+from data.items import normal_form
 from data.params import DataParams, SuiteParams
 from data.records import Item
 
@@ -49,19 +51,31 @@ def draw(data: DataParams, checked: Mapping[str, BaseModel], seed: int) -> list[
 
 
 def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[str, list[Item]]:
-    """Split `items` into exactly `wanted` numbers, each task spread evenly; every split is in random order.
+    """Split `items` into `wanted` numbers, each task spread evenly; every split is in random order.
 
-    The order matters: the sequential test looks at a growing prefix of the evaluation split.
+    The order matters: the sequential test looks at a growing prefix of the evaluation split. Questions of one normal
+    form go into one split together. What asks the same as another item, or belongs to a form that no split has room
+    for, is left out: splits then come out smaller. DataError when one comes out empty.
     """
     rng = Random(seed)
-    mixed = rng.sample(list(items), len(items))
-    mixed.sort(key=lambda item: (item.suite, item.task))  # stable: random within a task
+    forms: dict[str, dict[str, Item]] = {}
+    for item in rng.sample(list(items), len(items)):
+        forms.setdefault(normal_form(item.question), {}).setdefault(" ".join(item.question.split()), item)
+    groups = [list(form.values()) for form in forms.values()]
+    # Stable: random within a task. Its single items come last: they fit where a group has no room.
+    groups.sort(key=lambda group: (group[0].suite, group[0].task, -len(group)))
     dealt: dict[str, list[Item]] = {name: [] for name in wanted}
-    total = sum(wanted.values())
-    for place, item in enumerate(mixed[:total], 1):
-        open_ = [name for name in wanted if len(dealt[name]) < wanted[name]]
-        behind = max(open_, key=lambda name: wanted[name] * place / total - len(dealt[name]))
-        dealt[behind].append(item)
+    total, place = sum(wanted.values()), 0
+    for group in groups:
+        place += len(group)
+        room = {name: wanted[name] - len(dealt[name]) for name in wanted}
+        fitting = [name for name in wanted if room[name] >= len(group)] or [max(wanted, key=lambda name: room[name])]
+        behind = max(fitting, key=lambda name: wanted[name] * place / total - len(dealt[name]))
+        dealt[behind] += group[: room[behind]]
+    if left := min(len(items), total) - sum(map(len, dealt.values())):
+        say(f"data: items left out as repeats, or as too many of one form for any split: {left:,} of {len(items):,}")
+    if empty := [name for name in wanted if wanted[name] and not dealt[name]]:
+        raise DataError(f"no items for {', '.join(empty)}: too many of the {len(items)} questions are the same")
     for part in dealt.values():
         rng.shuffle(part)
     return dealt

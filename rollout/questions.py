@@ -12,8 +12,8 @@ import httpx
 from core import plugins
 from core.errors import ConfigError
 from data import replies
-from data.items import is_right
 from data.records import Item
+from data.scoring import is_right
 from rollout.analysis import Answers
 from rollout.params import RolloutSettings
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from core.errors import ConfigError
-from data import replies
+from data import replies, scoring
 from rollout import questions
 from rollout.analysis import Answers
 from tests.rollout.stage import settings
@@ -31,9 +31,7 @@ class _Slot(BaseHTTPRequestHandler):
         self.seen.append(body | {"path": self.path, "cache": self.headers["Cache-Control"]})
         index = next(i for i, item in enumerate(self.items) if item.question == body["messages"][0]["content"])
         item, how = self.items[index], self.how[index]
-        whole = {"wrong": "so</think>\\boxed{no}", "empty": "so</think>"}.get(
-            how, replies.ideal(item.answer, item.solution)
-        )
+        whole = {"wrong": "so</think>\\boxed{no}", "empty": "so</think>"}.get(how, scoring.ideal(item))
         thought, _, answer = whole.rpartition(replies.THINK_END)  # as serving/ hands it over
         message = {"reasoning_content": thought or None, "content": answer}
         content = json.dumps({"choices": [{"message": message}]}).encode()
