@@ -36,8 +36,10 @@ class Params(CiSettings, RolloutSettings, SelectSettings):
         """Each quantizer, runtime, suite and metric is asked; they raise ConfigError with the key."""
         for name, recipe in self.recipes.items():
             quantizers.options(name, recipe)
-            runtimes.check_batch(recipe.runtime, self.evaluate.batch, "evaluate.batch")
-            runtimes.check_batch(recipe.runtime, self.benchmark.batches[-1], "the last of benchmark.batches")
+            runtimes.check_batch(recipe.runtime, self.evaluate.batch, "params.yaml: evaluate.batch")
+            runtimes.check_batch(
+                recipe.runtime, self.benchmark.batches[-1], "params.yaml: the last of benchmark.batches"
+            )
             if quantizers.traits(recipe).compiled and self.generation.max_tokens >= self.compile.context_tokens:
                 raise ConfigError(
                     f"params.yaml: recipes.{name}: compile.context_tokens is {self.compile.context_tokens}, which "
