@@ -266,7 +266,7 @@ def test_no_disk_space(model: Path, full_disk: Path) -> None:
             ModelParams(source=str(model)), full_disk / "model", lambda a: preflight.check(a, FP32, full_disk)
         )
     assert str(caught.value) == (
-        f"a run of fp32 needs about 3.0 MiB in {full_disk}, its disk has 0.1 MiB free: make room, run fewer "
+        f"a run of fp32 needs about 14.0 MiB in {full_disk}, its disk has 0.1 MiB free: make room, run fewer "
         "recipes, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try anyway"
     )
     assert not list(full_disk.iterdir())
