@@ -104,6 +104,7 @@ def _value(node: ast.AST, figures: Mapping[str, float | None]) -> Any:
             raise Missing(f"no {node.id}")
         return value
     if isinstance(node, ast.Constant):
+        assert isinstance(node.value, int | float)  # _check let nothing else through
         return float(node.value)
     if isinstance(node, ast.BinOp):
         return _BINARY[type(node.op)](_value(node.left, figures), _value(node.right, figures))
@@ -116,6 +117,6 @@ def _value(node: ast.AST, figures: Mapping[str, float | None]) -> Any:
     if isinstance(node, ast.Compare):
         terms = [_value(part, figures) for part in (node.left, *node.comparators)]
         return all(_COMPARE[type(op)](a, b) for op, a, b in zip(node.ops, terms, terms[1:], strict=False))
-    assert isinstance(node, ast.Call)  # _check let nothing else through
+    assert isinstance(node, ast.Call)
     assert isinstance(node.func, ast.Name)
     return _CALLS[node.func.id](*(_value(part, figures) for part in node.args))
