@@ -105,5 +105,8 @@ WRONG_FIELDS = 5
 
 def wrong_fields(error: ValidationError) -> str:
     """The problems that pydantic found, as `key: what is wrong`, the first five, for one line of a message."""
-    found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    found = []
+    for item in error.errors():
+        key, what = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        found.append(" ".join((f"{key}: {what}" if key else what).split()))
     return "; ".join(found[:WRONG_FIELDS]) + (f"; {rest} more" if (rest := len(found) - WRONG_FIELDS) > 0 else "")

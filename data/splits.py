@@ -18,10 +18,9 @@ from data.records import Item
 
 def sizes(data: DataParams) -> dict[str, int]:
     """Items in each split. Calibration is carved out of the training items, so train is what it leaves."""
-    calibration = max(1, round(data.calibration_share * data.train_items))
     return {
-        "train": data.train_items - calibration,
-        "calibration": calibration,
+        "train": data.train_items - data.calibration_items,
+        "calibration": data.calibration_items,
         "evaluation": data.evaluation_items,
         "benchmark": data.benchmark_items,
     }
@@ -83,8 +82,6 @@ def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[st
 
 def _shares(suites: Mapping[str, SuiteParams], total: int) -> dict[str, int]:
     """`total` divided by weight, by largest remainder."""
-    if not suites:
-        raise ConfigError("params.yaml: data.suites is empty: name at least one suite")
     weights = sum(suite.weight for suite in suites.values())
     exact = {key: total * suite.weight / weights for key, suite in suites.items()}
     counts = {key: int(share) for key, share in exact.items()}

@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-import quantizers
-import runtimes
 from core import cli, paths
 from core.errors import AssayError, NoVariantPassed
 from core.progress import say
@@ -37,10 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", action="store_true", help="run every stage, changed or not")
     force = parser.parse_args().force
-    settings = params.load()
-    for name, recipe in settings.recipes.items():  # a mistake in params.yaml is better told before any work
-        quantizers.options(name, recipe)
-        runtimes.check_batch(recipe.runtime, settings.evaluate.batch, "evaluate.batch")
+    params.load()  # a mistake in params.yaml is better told before any work
     start = time.monotonic()
     channel = _divert_stdout()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages say `python`

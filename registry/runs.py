@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.records import Benchmark
 from core import files
+from core.params import Seed
 from core.records import combined
 from evaluation.params import EvaluateParams, GenerationParams
 from evaluation.records import Evaluation
@@ -21,7 +22,7 @@ from selection.records import GateResult
 class Settings(SelectSettings):
     """What a run's parameters say of params.yaml."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     machine: MachineParams
     generation: GenerationParams

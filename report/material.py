@@ -10,6 +10,7 @@ from benchmarks.records import Benchmark, Workload
 from calibration.params import CalibrateParams
 from core import paths
 from core.errors import IntegrityError
+from core.params import Seed
 from core.records import Verdict, combined
 from data.params import DataParams
 from data.records import DataChecks
@@ -32,7 +33,7 @@ DATA_CHECKS = paths.DATA_DOCS / "summary.json"
 class Settings(SelectSettings):
     """The parameters that decided what is reported; the page lists them all."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     machine: MachineParams
     data: DataParams

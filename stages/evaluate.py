@@ -18,6 +18,7 @@ from pathlib import Path
 import runtimes
 from core import cli, params, paths
 from core.errors import ResourceError
+from core.params import Seed
 from core.progress import say
 from data import items
 from drift import metrics
@@ -33,7 +34,7 @@ AGAINST = paths.ARTIFACTS / "against"
 
 
 class Settings(Recipes):
-    seed: int
+    seed: Seed
     machine: MachineParams
     generation: GenerationParams
     evaluate: EvaluateParams

@@ -11,6 +11,7 @@ import argparse
 
 import quantizers
 from core import cli, files, params, paths
+from core.params import Seed
 from core.progress import say
 from host.params import MachineParams
 from models import manifest
@@ -19,7 +20,7 @@ from quantizers import Context
 
 
 class Settings(Recipes):
-    seed: int
+    seed: Seed
     machine: MachineParams
 
 

@@ -44,8 +44,6 @@ def test_wrong_options_name_their_key() -> None:
     data = params(suites={"mine": {"kind": "problems", "options": {"tasks": ["x"]}}})
     with pytest.raises(ConfigError, match=r"data\.suites\.mine\.options: tasks: .*unknown tasks \['x'\]"):
         splits.options(data)
-    with pytest.raises(ConfigError, match=r"data\.suites has no 'none'"):
-        splits.options(params(suites={"mine": {"kind": "none"}}))
 
 
 def test_every_split_has_its_size_and_each_task_its_share() -> None:

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from core.errors import ConfigError
 from data import replies, scoring
 from rollout import questions
 from rollout.analysis import Answers
@@ -70,5 +69,3 @@ def test_a_slot_that_is_down_answered_nothing() -> None:
 def test_the_same_questions_for_every_version() -> None:
     assert questions.items(SETTINGS, 6) == _Slot.items
     assert questions.items(SETTINGS, 0) == []
-    with pytest.raises(ConfigError, match="no suite 'jokes'"):
-        questions.items(settings(suite="jokes"), 1)
