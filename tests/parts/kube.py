@@ -62,7 +62,9 @@ class Cluster:
             if old is None:
                 return False
             self.version += 1
-            self._notify(kind, "DELETED", old | {"metadata": old["metadata"] | {"resourceVersion": str(self.version)}})
+            self._notify(
+                kind, "DELETED", old | {"metadata": old["metadata"] | {"resourceVersion": str(self.version)}}
+            )
             return True
 
     def all(self, kind: str, **labels: str) -> list[Object]:
