@@ -17,8 +17,6 @@ from registry import store
 from selection.params import SelectSettings
 from selection.records import GateResult
 
-TAG_CHARACTERS = 5000  # MLflow takes no longer values
-
 
 class Settings(SelectSettings):
     """What a run's parameters say of params.yaml."""
@@ -40,7 +38,7 @@ def verdict_tags(gates: list[GateResult]) -> dict[str, str]:
 def failure_tag(*records: Evaluation | Benchmark | None) -> dict[str, str]:
     """`failure`, the reason, for a variant whose recipe failed in quantize or while it was measured; else nothing."""
     reasons = [record.why_not_measured for record in records if record and record.status == "failed"]
-    return {"failure": reasons[0][:TAG_CHARACTERS]} if reasons and reasons[0] else {}
+    return {"failure": reasons[0]} if reasons and reasons[0] else {}
 
 
 def log(

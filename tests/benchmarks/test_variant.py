@@ -12,6 +12,7 @@ import yaml
 
 from benchmarks.measure import variant
 from benchmarks.measure.rounds import FIRST_TOKENS
+from benchmarks.measure.side import Spec
 from benchmarks.measure.variant import Kept
 from benchmarks.params import BenchmarkParams
 from benchmarks.records import Benchmark
@@ -148,7 +149,7 @@ def test_a_runtime_that_cannot_run_here_says_why(project: Path, monkeypatch: pyt
 
 
 def test_a_runtime_that_fails_is_recorded_with_its_last_words(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variant.Spec, "of", lambda *_, **__: fake.spec("raise", name="same"))
+    monkeypatch.setattr(Spec, "of", lambda *_, **__: fake.spec("raise", name="same"))
     benchmark.main()
     record = Benchmark.read(Path("artifacts/benchmark/same.json"))
     assert (record.status, record.workloads) == ("failed", [])

@@ -1,4 +1,4 @@
-"""A recipe that fails beside one that passes: the run goes on, says so, and ends with 0; with --strict it ends with 1."""
+"""A recipe that fails beside one that passes: the run goes on and ends with 0; with --strict it ends with 1."""
 
 from __future__ import annotations
 

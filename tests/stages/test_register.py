@@ -127,7 +127,7 @@ def test_a_recipe_that_failed_is_a_run_with_its_reason_and_no_version(root: Path
     failed = manifest.Failure(variant="int8-static", quantizer="none", error="ExportError", message=why[17:])
     failed.save(folder / manifest.FAILED)
     about: dict[str, Any] = {"manifest_sha256": "none", "status": "failed", "why_not_measured": why}
-    nothing = {"delta_points": None, "accuracy_variant": None, "metrics": [], "looks": []}
+    nothing: dict[str, Any] = {"delta_points": None, "accuracy_variant": None, "metrics": [], "looks": []}
     evaluation = fixtures.evaluation("int8-static", **about, **nothing, verdict="fail", reason=why)
     evaluation.save(paths.EVALUATION / "int8-static.json")
     fixtures.benchmark("int8-static", 40, **about, workloads=[]).save(paths.BENCHMARK / "int8-static.json")
