@@ -100,7 +100,15 @@ class NoVariantPassed(AssayError):  # noqa: N818 - an outcome, named as the fiel
     exit_code = 3
 
 
+# What a version, once it is made, may do while it is compiled or measured: its recipe has failed, the others go on.
+VERSION_FAULTS = (EngineError, ResourceError, RuntimeFault, MemoryError)
 WRONG_FIELDS = 5
+
+
+def one_line(error: BaseException) -> str:
+    """The error's kind and message, on one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said or 'not enough memory on this machine'}"
 
 
 def wrong_fields(error: ValidationError) -> str:

@@ -36,6 +36,12 @@ def verdict_tags(gates: list[GateResult]) -> dict[str, str]:
     return {f"verdict.{gate.gate}": gate.verdict for gate in gates} | {"validation_status": overall}
 
 
+def failure_tag(*records: Evaluation | Benchmark | None) -> dict[str, str]:
+    """`failure`, the reason, for a variant whose recipe failed in quantize or while it was measured; else nothing."""
+    reasons = [record.why_not_measured for record in records if record and record.status == "failed"]
+    return {"failure": reasons[0]} if reasons and reasons[0] else {}
+
+
 def log(
     client: Any,
     experiment_id: str,
