@@ -42,8 +42,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(tmp_path: Path, monkeypatc
     assert len(done[1].load_ms) == 2  # both halvings needed fresh processes
 
     kept = Kept("another digest", description.describe(1))
-    done, notes = variant.workloads(fake.spec("small-memory"), fake.spec(), kept, PROMPTS, settings(4, 8))
-    assert [item.workload is None for item in done] == [False, True]
+    done, notes = variant.workloads(fake.spec("small-memory"), fake.spec(), kept, PROMPTS, settings(1, 4, 8))
+    assert [item.workload is None for item in done] == [False, False, True]
     assert notes == ["batch 8: out of memory, lowered to 4"]
 
 
