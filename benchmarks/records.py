@@ -50,10 +50,10 @@ class Benchmark(Record):
     """Speed and memory of one variant, interleaved with the baseline (Hugging Face generate, fp32) in one run."""
 
     variant: VariantName
-    manifest_sha256: str
+    manifest_sha256: str  # "none" where quantize failed
     runtime: str
     baseline: str
-    status: Literal["measured", "not_measured_here"]
+    status: Literal["measured", "not_measured_here", "failed"]
     why_not_measured: str | None = None
     machine: Machine
     workloads: list[Workload]

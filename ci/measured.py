@@ -66,9 +66,9 @@ def collect() -> None:
 
 
 def _unmeasured(recipe: str) -> list[str]:
-    """The stages of a recipe whose record says that this machine could not measure."""
+    """The stages of a recipe whose record says that this machine could not measure, or that measuring failed."""
     records = {f"{stage}@{recipe}": folder / f"{recipe}.json" for stage, folder in RECORDS.items()}
-    return [name for name, file in records.items() if json.loads(file.read_text())["status"] == "not_measured_here"]
+    return [name for name, file in records.items() if json.loads(file.read_text())["status"] != "measured"]
 
 
 def _restore(earlier: Path, names: list[str]) -> None:

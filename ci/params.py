@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, ValidationInfo, field_validator
 
 import runtimes
@@ -10,7 +12,7 @@ from models.params import Recipes
 
 
 class CiParams(Section):
-    runners: dict[str, str] = Field(
+    runners: dict[str, Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict,
         description="tag of a recipe's runner, where its runtime does not decide it",
     )

@@ -100,10 +100,21 @@ class NoVariantPassed(AssayError):  # noqa: N818 - an outcome, named as the fiel
     exit_code = 3
 
 
+# What a version, once it is made, may do while it is compiled or measured: its recipe has failed, the others go on.
+VERSION_FAULTS = (EngineError, ResourceError, RuntimeFault, MemoryError)
 WRONG_FIELDS = 5
+
+
+def one_line(error: BaseException) -> str:
+    """The error's kind and message, on one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said or 'not enough memory on this machine'}"
 
 
 def wrong_fields(error: ValidationError) -> str:
     """The problems that pydantic found, as `key: what is wrong`, the first five, for one line of a message."""
-    found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    found = []
+    for item in error.errors():
+        key, what = ".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")
+        found.append(" ".join((f"{key}: {what}" if key else what).split()))
     return "; ".join(found[:WRONG_FIELDS]) + (f"; {rest} more" if (rest := len(found) - WRONG_FIELDS) > 0 else "")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ConfigError, wrong_fields
 
 PARAMS_FILE = Path("params.yaml")
 T = TypeVar("T", bound="Section")
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="what numpy, torch and random take")]
 
 
 class Section(BaseModel):
-    """A part of params.yaml: unknown keys are errors, values do not change after loading."""
+    """A part of params.yaml: unknown keys are errors, as are NaN and infinity; values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def load(kind: type[T], path: Path = PARAMS_FILE) -> T:
@@ -41,11 +42,13 @@ def check(kind: type[T], found: dict[str, Any], path: Path) -> T:
 def raw(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """params.yaml as it was written."""
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} not found: run from the project's root") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date like 2026-13-45
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path} holds no keys")
     return found

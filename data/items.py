@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core import files, plugins
+from core import files
 from core.errors import DataError
 from data.records import Item
 
@@ -102,11 +102,6 @@ def load(folder: Path, split: str) -> list[Prepared]:
         )
         for row in table.to_pylist()
     ]
-
-
-def is_right(item: Item, text: str) -> bool:
-    """Whether a whole reply (the model's new text) is right by the item's scoring rule."""
-    return bool(plugins.load("data.scoring", item.scoring).is_right(item, text))
 
 
 def normal_form(question: str) -> str:

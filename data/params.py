@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from core import plugins
+from core.errors import ConfigError
 from core.params import Section
 
 
@@ -16,10 +18,32 @@ class SuiteParams(Section):
     weight: float = Field(default=1.0, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("kind")
+    @classmethod
+    def _file_exists(cls, kind: str) -> str:
+        try:
+            plugins.module_name("data.suites", kind)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return kind
+
 
 class DataParams(Section):
     train_items: int = Field(ge=10)
     calibration_share: float = Field(default=0.10, gt=0, lt=1, description="of the training items")
     evaluation_items: int = Field(ge=50, description="item budget of the sequential test")
     benchmark_items: int = Field(ge=1)
-    suites: dict[str, SuiteParams]
+    suites: dict[str, SuiteParams] = Field(min_length=1)
+
+    @property
+    def calibration_items(self) -> int:
+        """Carved out of the training items."""
+        return max(1, round(self.calibration_share * self.train_items))
+
+    @model_validator(mode="after")
+    def _some_are_left_to_train(self) -> Self:
+        if self.calibration_items >= self.train_items:
+            raise ValueError(
+                f"calibration_share {self.calibration_share:g} leaves none of the {self.train_items} train_items"
+            )
+        return self

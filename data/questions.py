@@ -4,9 +4,7 @@
     python -m data.questions --score MODEL_FOLDER             # answer it with a model and print what it got right
                              [--sample 40] [--tokens 28]
 
-A line has `question`, `answer`, `task` (the kind) and `scoring`, the rule that a reply is to be judged by:
-`contains`  one of the answers (with " | " between them) stands in the reply as whole words, in any case;
-`number`    the last number in the reply is the answer.
+A line has `question`, `answer`, `task` (the kind) and `scoring`, the rule in data/scoring/ that a reply is judged by.
 
 The kinds are those that SmolLM2-135M-Instruct gets right between 30 and 90 % of the time: a model that knows all or
 nothing of a kind cannot show that it lost something. What ends a question keeps it from rambling until it is cut off.
@@ -16,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -25,10 +22,12 @@ from typing import Any
 
 from core import cli, files, progress
 from data import question_tables as tables
+from data import scoring
+from data.records import Item
+from data.scoring.contains import OR
 
 PATH = Path("data/real/questions.jsonl")
 SEED = 20261125
-OR = " | "
 
 Pairs = Iterator[tuple[str, str]]  # question and answer
 
@@ -141,14 +140,9 @@ def render() -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows())
 
 
-def is_right(row: dict[str, str], reply: str) -> bool:
-    """Whether `reply` answers the line `row`, by its rule."""
-    if row["scoring"] == "number":
-        numbers = re.findall(r"\d+", re.sub(r"(?<=\d),(?=\d{3})", "", reply))
-        return bool(numbers) and numbers[-1] == row["answer"]
-    return any(
-        re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", reply, re.IGNORECASE) for answer in row["answer"].split(OR)
-    )
+def item(row: dict[str, str]) -> Item:
+    """The line `row` as an item, for its scoring rule."""
+    return Item(id=row["question"], suite="real", kind="jsonl", **row)
 
 
 def _rule(kind: Callable[[], Pairs]) -> str:
@@ -235,7 +229,7 @@ def main() -> None:
     print(f"{'kind':<10}{'scoring':<10}{'count':>6}{'right':>8}{'cut off':>9}")
     for kind in (*KINDS, None):
         part = [
-            (is_right(line, text), cut)
+            (scoring.is_right(item(line), text), cut)
             for line, (text, cut) in zip(lines, replies, strict=True)
             if kind is None or line["task"] == kind.__name__
         ]

@@ -28,20 +28,24 @@ def boxed(text: str) -> str | None:
     return None
 
 
-def final_answer(text: str) -> str | None:
-    """The boxed answer of a reply. A model that does not think aloud may answer at once, without any think tag."""
+def visible(text: str) -> str | None:
+    """What is meant for the user: the part after the thinking, or all of it from a model that does not think aloud.
+
+    None when the model was cut off in its thinking; where the prompt opened it, no tag in `text` can show that.
+    """
     reply = after_thinking(text)
-    if reply is None and "<think>" in text:
-        return None
-    return boxed(text if reply is None else reply)
+    if reply is None and "<think>" not in text:
+        return text
+    return reply
+
+
+def final_answer(text: str) -> str | None:
+    """The boxed answer in the visible part of a reply."""
+    reply = visible(text)
+    return None if reply is None else boxed(reply)
 
 
 def canonical(answer: str) -> str:
     """An answer as it is compared: no surrounding blanks or `$`, single blanks, no thousands separators."""
     answer = " ".join(answer.strip().strip("$").split())
     return answer.replace(",", "") if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?", answer) else answer
-
-
-def ideal(answer: str, solution: str | None = None) -> str:
-    """The reply that a perfect model would give: the worked solution, or the bare answer in a box."""
-    return solution if solution is not None else f"{THINK_END}\n{BOX}{answer}}}"

@@ -10,16 +10,17 @@ from pydantic import BaseModel, ValidationError
 
 from core import plugins
 from core.errors import ConfigError, DataError, wrong_fields
+from core.progress import say
+from data.items import normal_form
 from data.params import DataParams, SuiteParams
 from data.records import Item
 
 
 def sizes(data: DataParams) -> dict[str, int]:
     """Items in each split. Calibration is carved out of the training items, so train is what it leaves."""
-    calibration = max(1, round(data.calibration_share * data.train_items))
     return {
-        "train": data.train_items - calibration,
-        "calibration": calibration,
+        "train": data.train_items - data.calibration_items,
+        "calibration": data.calibration_items,
         "evaluation": data.evaluation_items,
         "benchmark": data.benchmark_items,
     }
@@ -49,19 +50,31 @@ def draw(data: DataParams, checked: Mapping[str, BaseModel], seed: int) -> list[
 
 
 def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[str, list[Item]]:
-    """Split `items` into exactly `wanted` numbers, each task spread evenly; every split is in random order.
+    """Split `items` into `wanted` numbers, each task spread evenly; every split is in random order.
 
-    The order matters: the sequential test looks at a growing prefix of the evaluation split.
+    The order matters: the sequential test looks at a growing prefix of the evaluation split. Questions of one normal
+    form go into one split together. What asks the same as another item, or belongs to a form that no split has room
+    for, is left out: splits then come out smaller. DataError when one comes out empty.
     """
     rng = Random(seed)
-    mixed = rng.sample(list(items), len(items))
-    mixed.sort(key=lambda item: (item.suite, item.task))  # stable: random within a task
+    forms: dict[str, dict[str, Item]] = {}
+    for item in rng.sample(list(items), len(items)):
+        forms.setdefault(normal_form(item.question), {}).setdefault(" ".join(item.question.split()), item)
+    groups = [list(form.values()) for form in forms.values()]
+    # Stable: random within a task. Its single items come last: they fit where a group has no room.
+    groups.sort(key=lambda group: (group[0].suite, group[0].task, -len(group)))
     dealt: dict[str, list[Item]] = {name: [] for name in wanted}
-    total = sum(wanted.values())
-    for place, item in enumerate(mixed[:total], 1):
-        open_ = [name for name in wanted if len(dealt[name]) < wanted[name]]
-        behind = max(open_, key=lambda name: wanted[name] * place / total - len(dealt[name]))
-        dealt[behind].append(item)
+    total, place = sum(wanted.values()), 0
+    for group in groups:
+        place += len(group)
+        room = {name: wanted[name] - len(dealt[name]) for name in wanted}
+        fitting = [name for name in wanted if room[name] >= len(group)] or [max(wanted, key=lambda name: room[name])]
+        behind = max(fitting, key=lambda name: wanted[name] * place / total - len(dealt[name]))
+        dealt[behind] += group[: room[behind]]
+    if left := min(len(items), total) - sum(map(len, dealt.values())):
+        say(f"data: items left out as repeats, or as too many of one form for any split: {left:,} of {len(items):,}")
+    if empty := [name for name in wanted if wanted[name] and not dealt[name]]:
+        raise DataError(f"no items for {', '.join(empty)}: too many of the {len(items)} questions are the same")
     for part in dealt.values():
         rng.shuffle(part)
     return dealt
@@ -69,8 +82,6 @@ def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[st
 
 def _shares(suites: Mapping[str, SuiteParams], total: int) -> dict[str, int]:
     """`total` divided by weight, by largest remainder."""
-    if not suites:
-        raise ConfigError("params.yaml: data.suites is empty: name at least one suite")
     weights = sum(suite.weight for suite in suites.values())
     exact = {key: total * suite.weight / weights for key, suite in suites.items()}
     counts = {key: int(share) for key, share in exact.items()}

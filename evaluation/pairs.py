@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from data import items
+from data import scoring
 from data.items import Prepared
 from drift.metrics import Answer, Pair
 from evaluation.answers import write_kept
@@ -31,7 +31,7 @@ def pair(
     pairs = []
     for row, one, other in zip(rows, reference, variant, strict=True):
         sides = [Answer(made.token_ids, decode(made.token_ids), made.finished) for made in (one, other)]
-        right = [items.is_right(row.item, side.text) for side in sides]
+        right = [scoring.is_right(row.item, side.text) for side in sides]
         pairs.append(Pair(row.item, sides[0], sides[1], right[0], right[1]))
     return pairs
 

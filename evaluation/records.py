@@ -33,13 +33,13 @@ class Evaluation(Record):
     """Drift of one variant against the reference, on its serving runtime. The verdict is of its accuracy."""
 
     variant: VariantName
-    manifest_sha256: str
+    manifest_sha256: str  # "none" where quantize failed
     runtime: str
     runtime_version: str
     reference_sha256: str
     reference_runtime: str
     seed: int
-    status: Literal["measured", "not_measured_here"]
+    status: Literal["measured", "not_measured_here", "failed"]
     why_not_measured: str | None = None
     verdict: Verdict
     reason: str

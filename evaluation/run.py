@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.progress import say
 from core.records import Interval
@@ -106,17 +106,22 @@ def compare(
     return record, done
 
 
-def not_measured(
-    plan: EvaluationPlan, reference: System, manifest_sha256: str, runtime_name: str, why: str
+def unmeasured(
+    plan: EvaluationPlan,
+    reference: System,
+    manifest_sha256: str,
+    runtime_name: str,
+    status: Literal["not_measured_here", "failed"],
+    why: str,
 ) -> Evaluation:
-    """The record where the runtime cannot run on this machine: inconclusive, never a pass."""
+    """The record where the runtime cannot run on this machine (inconclusive), or where the recipe failed (fail)."""
     return Evaluation(
         **_about(plan, reference, manifest_sha256, runtime_name, time.perf_counter()),
         runtime_version="",
-        status="not_measured_here",
+        status=status,
         why_not_measured=why,
-        verdict="inconclusive",
-        reason=f"not measured here: {why}",
+        verdict="fail" if status == "failed" else "inconclusive",
+        reason=why if status == "failed" else f"not measured here: {why}",
     )
 
 

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.params import Section
+
+
+class Ports(Section):
+    """Where the gateway and the two slots behind it listen."""
+
+    port: int = Field(default=8080, ge=1, le=65535, description="where users' requests come in")
+    blue_port: int = Field(default=8081, ge=1, le=65535)
+    green_port: int = Field(default=8082, ge=1, le=65535)
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if len({self.port, self.blue_port, self.green_port}) < 3:
+            raise ValueError("port, blue_port and green_port must be three different ports")
+        return self
 
 
 class JwtParams(Section):

@@ -6,25 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from gateway.params import JwtParams, RateLimitParams
+from gateway.params import JwtParams, Ports, RateLimitParams
 
 Slot = Literal["blue", "green"]
 SLOTS: tuple[Slot, Slot] = ("blue", "green")
 SOCKET_PATH_BYTES = 107  # Linux: sun_path
 
 
-class Settings(BaseModel):
+class Settings(Ports):
     """One gateway. Everything it writes is below `folder`; its admin interface is a UNIX socket there, not a port."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path
     host: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65535, description="where users' requests come in")
-    blue_port: int = Field(ge=1, le=65535)
-    green_port: int = Field(ge=1, le=65535)
     threads: int = Field(
         default=1, ge=1, description="Envoy's workers; one is good for thousands of requests a second"
     )
@@ -33,9 +28,7 @@ class Settings(BaseModel):
     rate_limit: RateLimitParams | None = None
 
     @model_validator(mode="after")
-    def _sound(self) -> Self:
-        if len({self.port, self.blue_port, self.green_port}) < 3:
-            raise ValueError("the gateway and the two slots need three different ports")
+    def _socket_path_fits(self) -> Self:
         if len(str(self.admin_socket).encode()) > SOCKET_PATH_BYTES:
             raise ValueError(
                 f"{self.admin_socket} is too long for a UNIX socket: choose a folder with a shorter path"

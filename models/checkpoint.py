@@ -22,7 +22,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 HEADER_LIMIT_BYTES = 100_000_000  # the format's own
-BLOCK_BYTES = 32 * 2**20
+BLOCK_VALUES = 2**22
 # numpy has no bfloat16, so NaN and infinity are found by their bits: an exponent of all ones.
 EXPONENTS: dict[str, tuple[np.dtype[Any], int]] = {
     "BF16": (np.dtype("<u2"), 0x7F80),
@@ -30,6 +30,7 @@ EXPONENTS: dict[str, tuple[np.dtype[Any], int]] = {
     "F32": (np.dtype("<u4"), 0x7F80_0000),
     "F64": (np.dtype("<u8"), 0x7FF0_0000_0000_0000),
 }
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 # Buffers that old checkpoints stored and transformers ignores.
 IGNORED = ("rotary_emb.inv_freq",)
 
@@ -77,7 +78,8 @@ def weight_files(folder: Path, available: Collection[str], where: str) -> list[s
 
 
 def check(folder: Path, architecture: Architecture, where: str) -> None:
-    """Raise SourceError unless the weights in `folder` are exactly those of `architecture`, and all finite."""
+    """Raise SourceError unless the weights in `folder` are exactly those of `architecture`, all finite, and a stored
+    head that is said to be the embedding has its values."""
     names = [file.name for file in folder.iterdir()]
     found = [tensor for file in weight_files(folder, names, where) for tensor in header(folder / file)]
     _compare(found, architecture, where)
@@ -87,6 +89,15 @@ def check(folder: Path, architecture: Architecture, where: str) -> None:
             raise SourceError(
                 f"{where}: {tensor.name} in {tensor.file} has {bad} of {tensor.count} values NaN or infinite: "
                 "the checkpoint is damaged, fetch it again or go back to an earlier one"
+            )
+    stored = {tensor.name: tensor for tensor in found}
+    if architecture.tied_embeddings and HEAD in stored:
+        head, embedding = stored[HEAD], stored[EMBEDDING]
+        pairs = zip(_values(folder, head), _values(folder, embedding), strict=True)
+        if other := sum(int(np.count_nonzero(ours != theirs)) for ours, theirs in pairs):
+            raise SourceError(
+                f"{where}: config.json has tie_word_embeddings: true, but {HEAD} in {head.file} differs from "
+                f"{EMBEDDING} in {other} of {head.count} values: set it to false, or take the head out"
             )
 
 
@@ -132,9 +143,10 @@ def _truncated(path: Path, promised: int, size: int) -> SourceError:
 def _compare(found: list[Tensor], architecture: Architecture, where: str) -> None:
     wanted = tensors(architecture)
     shapes = {tensor.name: tensor.shape for tensor in found}
-    optional = {"lm_head.weight"} if architecture.tied_embeddings else set()
     missing = sorted(wanted.keys() - shapes.keys())
-    extra = sorted(name for name in shapes.keys() - wanted.keys() - optional if not name.endswith(IGNORED))
+    if architecture.tied_embeddings:
+        wanted[HEAD] = wanted[EMBEDDING]  # may be stored all the same
+    extra = sorted(name for name in shapes.keys() - wanted.keys() if not name.endswith(IGNORED))
     wrong = [
         f"{name} is {list(shapes[name])}, should be {list(shape)}"
         for name, shape in wanted.items()
@@ -153,10 +165,23 @@ def _not_finite(folder: Path, tensor: Tensor) -> Iterator[np.ndarray[Any, np.dty
     """Block by block, which values of a tensor are NaN or infinite."""
     dtype, exponent = EXPONENTS[tensor.dtype]
     mask = dtype.type(exponent)
+    for bits in _bits(folder, tensor):
+        yield (bits & mask) == mask
+
+
+def _values(folder: Path, tensor: Tensor) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
+    """A tensor's numbers, block by block."""
+    for bits in _bits(folder, tensor):
+        if tensor.dtype == "BF16":
+            yield (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)  # the upper half of a float32
+        else:
+            yield bits.view(f"<f{bits.itemsize}")
+
+
+def _bits(folder: Path, tensor: Tensor) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
+    """A tensor as unsigned integers, `BLOCK_VALUES` at a time."""
+    dtype, _ = EXPONENTS[tensor.dtype]
     with (folder / tensor.file).open("rb") as stream:
         stream.seek(tensor.start)
-        left = tensor.count * dtype.itemsize
-        while left:
-            bits = np.frombuffer(stream.read(min(left, BLOCK_BYTES)), dtype)
-            left -= bits.nbytes
-            yield (bits & mask) == mask
+        for start in range(0, tensor.count, BLOCK_VALUES):
+            yield np.frombuffer(stream.read(min(BLOCK_VALUES, tensor.count - start) * dtype.itemsize), dtype)

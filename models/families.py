@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,11 @@ ROPE_SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     },
 }
+COUNTS = (  # keys of config.json
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size",
+    "vocab_size", "max_position_embeddings",
+)  # fmt: skip
+LARGEST_COUNT = 2**31 - 1  # of any dimension, in every engine
 HEAD_DIM_MULTIPLE = 16  # of onnxruntime's GroupQueryAttention on a CPU
 WORKS = (
     "works: Qwen2ForCausalLM and LlamaForCausalLM (also DeepSeek-R1-Distill-Qwen and -Llama), unquantized, with full "
@@ -78,14 +84,15 @@ def parse(config: dict[str, Any], generation: dict[str, Any], where: str) -> Arc
     `where` names the model in messages. As in transformers, generation_config.json decides the end tokens.
     """
     names = config.get("architectures") or []
-    family = FAMILIES.get(names[0]) if len(names) == 1 else None
+    family = next((found for name, found in FAMILIES.items() if names == [name]), None)
     if family is None or config.get("model_type") != family:
         what = f"architectures {names or 'missing'}, model_type {config.get('model_type')!r}"
         raise UnsupportedModelError(f"{where}: {what} is not supported; {WORKS}")
-    rope = _rope(config)
+    rope = _rope(config, where)
     _refuse(config, rope, family, where)
+    _check_numbers(config, rope, family, where)
     eos = generation.get("eos_token_id", config.get("eos_token_id"))
-    if eos is None:
+    if eos is None or eos == []:
         raise SourceError(
             f"{where}: neither generation_config.json nor config.json has eos_token_id: it could not stop"
         )
@@ -161,15 +168,19 @@ def _has_bias(a: Architecture, matrix: str) -> bool:
 def _refuse(config: dict[str, Any], rope: dict[str, Any], family: str, where: str) -> None:
     """Raise UnsupportedModelError for a setting inside a known family that no stage can honour."""
     needed = ROPE_SETTINGS[family].get(rope["rope_type"])
+    kinds = config.get("layer_types") or []
+    other = [kind for kind in kinds if kind != "full_attention"] if isinstance(kinds, list) else [kinds]
+    partial = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1))
     reasons = {
         "a quantized checkpoint (quantization_config): give the original weights": bool(
             config.get("quantization_config")
         ),
         "custom code (auto_map): remote code is never run": bool(config.get("auto_map")),
         "sliding-window attention (use_sliding_window)": bool(config.get("use_sliding_window")),
+        f"layer type {other[0] if other else None!r} (layer_types)": bool(other),
         f"rope type {rope['rope_type']!r}": needed is None,
         f"activation {config.get('hidden_act')!r}": config.get("hidden_act", "silu") != "silu",
-        f"partial rotary embedding {rope.get('partial_rotary_factor')}": rope.get("partial_rotary_factor", 1) != 1,
+        f"partial rotary embedding {partial}": partial != 1,
     }
     for reason, holds in reasons.items():
         if holds:
@@ -178,10 +189,30 @@ def _refuse(config: dict[str, Any], rope: dict[str, Any], family: str, where: st
         raise SourceError(f"{where}: rope type {rope['rope_type']!r} lacks {', '.join(missing)} in config.json")
 
 
-def _rope(config: dict[str, Any]) -> dict[str, Any]:
+def _check_numbers(config: dict[str, Any], rope: dict[str, Any], family: str, where: str) -> None:
+    """Raise SourceError for a number that is not above 0, or is NaN or infinite: JSON as Python writes it can be."""
+    for name in COUNTS:
+        value = config.get(name)
+        if value is not None and not (type(value) is int and 0 < value <= LARGEST_COUNT):
+            raise SourceError(f"{where}: {name} in config.json is {value!r}, not a whole number from 1 to 2^31-1")
+    numbers = {name: rope[name] for name in ("rope_theta", *ROPE_SETTINGS[family][rope["rope_type"]]) if name in rope}
+    for name, value in ({"rms_norm_eps": config.get("rms_norm_eps", 1e-6)} | numbers).items():
+        if type(value) not in (int, float) or not 0 < value <= sys.float_info.max:
+            raise SourceError(f"{where}: {name} in config.json is {value!r}, not a finite number above 0")
+    if rope["rope_type"] == "llama3" and rope["low_freq_factor"] >= rope["high_freq_factor"]:
+        raise SourceError(f"{where}: low_freq_factor in config.json is not below high_freq_factor")
+    kinds = config.get("layer_types")
+    if kinds and len(kinds) != config.get("num_hidden_layers", len(kinds)):
+        raise SourceError(f"{where}: layer_types in config.json names {len(kinds)} layers, not num_hidden_layers")
+
+
+def _rope(config: dict[str, Any], where: str) -> dict[str, Any]:
     """RoPE settings in one form: transformers 5 writes `rope_parameters`, 4 wrote `rope_theta` and `rope_scaling`."""
-    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    rope["rope_type"] = rope.pop("type", None) or rope.get("rope_type") or "default"
+    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(found, dict):
+        raise SourceError(f"{where}: the rope settings in config.json are {found!r}, not an object")
+    rope = dict(found)
+    rope["rope_type"] = str(rope.pop("type", None) or rope.get("rope_type") or "default")
     if "rope_theta" not in rope and "rope_theta" in config:
         rope["rope_theta"] = config["rope_theta"]
     return rope

@@ -1,7 +1,8 @@
 """The identity of a version: manifest.json in its folder, and the SHA-256 of that file's own bytes.
 
 The manifest lists every file with its digest, how the files were made and what from. It holds no time and no path of
-the machine, and its keys are sorted: the same work gives the same bytes, and so the same digest.
+the machine, and its keys are sorted: the same work gives the same bytes, and so the same digest. Where a recipe
+failed, its folder holds failed.json instead, and is no version.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from models import families
 from models.params import Recipe
 
 NAME = "manifest.json"
+FAILED = "failed.json"
+NO_VERSION = "none"  # in the place of a digest, in records about a recipe of which there is no version
 # What counts as a model's source: the same choice is copied from a folder, a bucket, the registry and the hub.
 SOURCE_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
 LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-genai", "onnxscript", "torch", "transformers")
@@ -56,6 +59,19 @@ class Manifest(Record):
             if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or str(path) != name:
                 raise ValueError(f"file name {name!r} is not a plain relative path")
         return listed
+
+
+class Failure(Record):
+    """What failed.json holds: why `quantize` made no version of a recipe."""
+
+    variant: str
+    quantizer: str
+    error: str  # the name of its class
+    message: str
+
+    @property
+    def reason(self) -> str:
+        return f"quantize failed: {self.message}"
 
 
 def write(
@@ -98,7 +114,7 @@ def read(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise IntegrityError(f"{folder} has no {NAME}: not a finished version; run `dvc repro` to make it") from None
+        raise _no_version(folder) from None
     except ValidationError as error:
         raise IntegrityError(f"{path} is not a manifest: {error.errors()[0]['msg']}") from error
 
@@ -130,8 +146,19 @@ def digest(folder: Path) -> str:
     """SHA-256 of manifest.json's bytes: the name of this version everywhere downstream."""
     path = folder / NAME
     if not path.is_file():
-        raise IntegrityError(f"{folder} has no {NAME}: not a finished version; run `dvc repro` to make it")
+        raise _no_version(folder)
     return files.sha256_file(path)
+
+
+def failure(folder: Path) -> Failure | None:
+    """Why `folder` holds no version, or None where `quantize` made one or has not run."""
+    return None if (folder / NAME).exists() else Failure.read_if_exists(folder / FAILED)
+
+
+def _no_version(folder: Path) -> IntegrityError:
+    failed = failure(folder)
+    why = failed.reason if failed else "not a finished version; run `dvc repro` to make it"
+    return IntegrityError(f"{folder} has no {NAME}: {why}")
 
 
 def source_files(folder: Path) -> dict[str, FileDigest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -10,11 +11,23 @@ from core import plugins
 from core.errors import ConfigError
 from core.params import Section
 
+REGISTRY_NAME_CHARACTERS = 256  # of the column in MLflow's database
+
 
 class ModelParams(Section):
-    source: str = Field(description="local folder, hub id, s3://bucket/prefix or models:/name@alias")
-    revision: str | None = Field(default=None, description="full commit hash; required for a hub id")
-    name: str = Field(default="assay", description="name in the MLflow registry")
+    source: str = Field(min_length=1, description="local folder, hub id, s3://bucket/prefix or models:/name@alias")
+    revision: str | None = Field(
+        default=None, pattern="^[0-9a-f]{40}$", description="full commit hash; required for a hub id"
+    )
+    name: str = Field(default="assay", max_length=REGISTRY_NAME_CHARACTERS, description="name in the MLflow registry")
+
+    @field_validator("name")
+    @classmethod
+    def _registry_takes_it(cls, name: str) -> str:
+        """MLflow's own rule when a version is registered, and what an address models:/name@alias can hold."""
+        if not re.fullmatch(r"(?!\.\.|\.$)(?=.*\S)[^/:?#@]+", name) or not name.isprintable():
+            raise ValueError(f"{name!r} is no name for MLflow: no / : ? # @, not blank, not '.', and no '..' first")
+        return name
 
 
 class Recipe(Section):
@@ -46,9 +59,10 @@ class Recipes(Section):
         if not recipes:
             raise ValueError("at least one recipe is needed")
         for name in recipes:
-            if not name.replace("-", "").isalnum():
+            if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9-]{0,63}", name):
                 raise ValueError(
-                    f"recipe name '{name}': letters, digits and hyphens only (DVC reads a dot as a path)"
+                    f"recipe name '{name}': up to 64 letters, digits and hyphens, a hyphen not first (it names files "
+                    "and is an argument; DVC reads a dot as a path)"
                 )
         return recipes
 

@@ -29,39 +29,73 @@ EXPORTED_GRAPHS = 2  # fused and standard, both in fp32
 DVC_COPIES = 2
 EXPORT_PEAK = 1.2  # memory of export and calibrate, as a multiple of the weights in fp32; measured: 1.1
 BASE_MEMORY_BYTES = 1 * GIB  # Python with torch, onnxruntime and transformers loaded: 0.7 GiB
+SAMPLE_ROWS = 1024  # the default of calibrate.sample_rows
+PHASES = 2  # of the calibration, each with rows of its own: prefill and decode
+
+
+class Step(Record):
+    """What one stage takes, or one recipe of `quantize`. Disk is with DVC's copy."""
+
+    name: str
+    memory_bytes: int
+    disk_bytes: int
 
 
 class Estimate(Record):
-    """What one run takes at its peak."""
+    """What one run takes: every step's disk together, and the memory of the one that takes the most."""
 
-    disk_bytes: int
-    memory_bytes: int
-    memory_step: str  # "export" or the recipe that takes the most
+    steps: tuple[Step, ...]
+
+    @property
+    def disk_bytes(self) -> int:
+        return sum(step.disk_bytes for step in self.steps)
+
+    @property
+    def peak(self) -> Step:
+        return max(self.steps, key=lambda step: step.memory_bytes)
 
 
-def estimate(architecture: Architecture, recipes: Mapping[str, Recipe]) -> Estimate:
-    """Disk and memory that the stages need for this model and these recipes."""
-    per_parameter = float(SOURCE_BYTES.get(architecture.dtype, FP32_BYTES) + EXPORTED_GRAPHS * FP32_BYTES)
+def estimate(architecture: Architecture, recipes: Mapping[str, Recipe], sample_rows: int = SAMPLE_ROWS) -> Estimate:
+    """Disk and memory of prepare, export, calibrate and each recipe, in that order.
+
+    `sample_rows` are those that calibrate keeps of every matmul input, in fp32.
+    """
+    a, weights = architecture, FP32_BYTES * architecture.parameters
+    inputs = a.layers * (2 * a.hidden + a.heads * a.head_dim + a.ffn) + a.hidden
+    samples = PHASES * sample_rows * inputs * FP32_BYTES
+
+    def step(name: str, memory_bytes: float, disk_bytes: float) -> Step:
+        return Step(
+            name=name,
+            memory_bytes=int(BASE_MEMORY_BYTES + memory_bytes),
+            disk_bytes=int(DVC_COPIES * disk_bytes),
+        )
+
     costs = {name: quantizers.traits(recipe) for name, recipe in recipes.items()}
-    per_parameter += sum(cost.bytes_per_parameter for cost in costs.values())
-    peaks = {name: cost.peak_of_fp32_weights for name, cost in costs.items()} | {"export": EXPORT_PEAK}
-    step = max(peaks, key=lambda name: peaks[name])
     return Estimate(
-        disk_bytes=int(DVC_COPIES * per_parameter * architecture.parameters),
-        memory_bytes=int(BASE_MEMORY_BYTES + peaks[step] * FP32_BYTES * architecture.parameters),
-        memory_step=step,
+        steps=(
+            step("prepare", 0, SOURCE_BYTES.get(a.dtype, FP32_BYTES) * a.parameters),  # weights are read by the block
+            step("export", EXPORT_PEAK * weights, EXPORTED_GRAPHS * weights),
+            step("calibrate", EXPORT_PEAK * weights + samples, samples),
+            *(
+                step(name, cost.peak_of_fp32_weights * weights, cost.bytes_per_parameter * a.parameters)
+                for name, cost in costs.items()
+            ),
+        )
     )
 
 
-def check(architecture: Architecture, recipes: Mapping[str, Recipe], disk_folder: Path) -> Estimate:
+def check(
+    architecture: Architecture, recipes: Mapping[str, Recipe], disk_folder: Path, sample_rows: int = SAMPLE_ROWS
+) -> Estimate:
     """Raise ResourceError if `disk_folder`'s disk or the machine's memory is too small; returns the estimate."""
-    need = estimate(architecture, recipes)
+    need = estimate(architecture, recipes, sample_rows)
     check_disk(need.disk_bytes, disk_folder, f"a run of {', '.join(recipes)}")
-    have = available_memory_bytes()
-    if need.memory_bytes > have and not _skipped("memory", need.memory_bytes, have):
-        advice = "take a smaller model" if need.memory_step == "export" else "leave that recipe out"
+    have, peak = available_memory_bytes(), need.peak
+    if peak.memory_bytes > have and not _skipped("memory", peak.memory_bytes, have):
+        advice = "leave that recipe out" if peak.name in recipes else "take a smaller model"
         raise ResourceError(
-            f"{need.memory_step} needs about {_gib(need.memory_bytes)} of memory for this model, {_gib(have)} is "
+            f"{peak.name} needs about {_gib(peak.memory_bytes)} of memory for this model, {_gib(have)} is "
             f"available: {advice}, use a larger machine, or set {SKIP}=1 to try anyway"
         )
     return need

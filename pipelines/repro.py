@@ -3,8 +3,9 @@
     {"decision": "Serve ...", "variant": "...", "model_version": 1, "manifest_sha256": "...",
      "report": "reports/index.html", "wall_s": 412.0}
 
-Progress goes to stderr. The exit code is that of the stage that failed; 3 means that no variant passed every gate,
-and then the line is printed too, with null for variant, version and manifest.
+Progress goes to stderr. A recipe that fails is listed as failed and the others go on; with --strict it ends the run
+before anything is selected. The exit code is that of the stage that failed; 3 means that no variant passed every
+gate, and then the line is printed too, with null for variant, version and manifest.
 """
 
 from __future__ import annotations
@@ -20,33 +21,42 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-import quantizers
-import runtimes
+from benchmarks.records import Benchmark
 from core import cli, paths
 from core.errors import AssayError, NoVariantPassed
 from core.progress import say
+from evaluation.records import Evaluation
+from models import manifest
+from models.params import Recipes
 from pipelines import params
 from registry.records import Registration
 from selection.records import Decision
+from trt.records import Compilation
 
 GRACE_S = 10.0  # for a stage to remove what it has half written
+OF_ONE_RECIPE = ("quantize", "compile", "evaluate", "benchmark")  # stages
+OF_THE_MACHINE = ("MemoryError", "OutOfMemory", "ResourceError", "RuntimeFault")  # may be over when it runs again
 SIGNALLED = 128  # a shell's exit code for death by signal n is 128 + n
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", action="store_true", help="run every stage, changed or not")
-    force = parser.parse_args().force
-    settings = params.load()
-    for name, recipe in settings.recipes.items():  # a mistake in params.yaml is better told before any work
-        quantizers.options(name, recipe)
-        runtimes.check_batch(recipe.runtime, settings.evaluate.batch, "evaluate.batch")
+    parser.add_argument("--strict", action="store_true", help="a recipe that fails ends the run")
+    asked = parser.parse_args()
+    settings = params.load()  # a mistake in params.yaml is better told before any work
     start = time.monotonic()
     channel = _divert_stdout()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # stages say `python`
     repo = _repository()
     signal.signal(signal.SIGTERM, _end_with_children)
-    code = reproduce(repo, force=force)
+    if asked.strict:
+        os.environ[cli.STRICT] = "1"
+    code = 0 if asked.force else _try_again(repo, settings)
+    if code == 0 and asked.strict:
+        code = _only_sound(repo, settings, force=asked.force)
+    if code == 0:
+        code = reproduce(repo, force=asked.force and not asked.strict)
     if code == 0 and not _is_registered():
         say("the registry no longer has the version that was registered: registering it again")
         code = reproduce(repo, targets="register", single_item=True, force=True)
@@ -68,6 +78,50 @@ def reproduce(repo: Any, **options: Any) -> int:
         print(f"error: {error.args[0] if error.args else error}: {cause}", file=sys.stderr)
         return code
     return 0
+
+
+def _failed(settings: Recipes) -> dict[str, str]:
+    """The stages that recorded a failure, and why: `quantize failed: ExportError: ...`."""
+    found: dict[str, str] = {}
+    for name in settings.recipes:
+        if failure := manifest.failure(paths.VARIANTS / name):
+            found[f"quantize@{name}"] = failure.reason
+            continue  # the later stages' records repeat it
+        records = {
+            "evaluate": Evaluation.read_if_exists(paths.EVALUATION / f"{name}.json"),
+            "benchmark": Benchmark.read_if_exists(paths.BENCHMARK / f"{name}.json"),
+        }
+        for stage, record in records.items():
+            if record and record.status == "failed":
+                found[f"{stage}@{name}"] = str(record.why_not_measured)
+        compiled = Compilation.read_if_exists(paths.ENGINES / name / "compile.json")
+        if compiled and compiled.failed:
+            found[f"compile@{name}"] = compiled.failed
+    return found
+
+
+def _try_again(repo: Any, settings: Recipes) -> int:
+    """Run stages again that the machine may have stopped: to DVC a recorded failure is a result like any other."""
+    for stage, why in _failed(settings).items():
+        if why.split(": ")[1] not in OF_THE_MACHINE:  # the error's kind, by core.errors.one_line
+            continue
+        say(f"trying {stage} again: {why}")
+        code = reproduce(repo, targets=stage)  # what it needs may have changed, and it with that
+        if code == 0 and stage in _failed(settings):
+            code = reproduce(repo, targets=stage, single_item=True, force=True)
+        if code:
+            return code
+    return 0
+
+
+def _only_sound(repo: Any, settings: Recipes, *, force: bool) -> int:
+    """Run every recipe's own stages; 1 where one has failed, now or in an earlier run that was not strict."""
+    code = reproduce(repo, targets=list(OF_ONE_RECIPE), force=force)
+    if code == 0 and (failed := _failed(settings)):
+        stage, why = next(iter(failed.items()))
+        print(f"error: {stage}: {why}", file=sys.stderr)
+        return 1
+    return code
 
 
 def exit_code(error: BaseException) -> int:

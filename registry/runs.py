@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.records import Benchmark
 from core import files
+from core.params import Seed
 from core.records import combined
 from evaluation.params import EvaluateParams, GenerationParams
 from evaluation.records import Evaluation
@@ -21,7 +22,7 @@ from selection.records import GateResult
 class Settings(SelectSettings):
     """What a run's parameters say of params.yaml."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     machine: MachineParams
     generation: GenerationParams
@@ -33,6 +34,12 @@ def verdict_tags(gates: list[GateResult]) -> dict[str, str]:
     status = {"fail": "failed", "pass": "passed", "inconclusive": "inconclusive"}
     overall = status[combined(gate.verdict for gate in gates)]
     return {f"verdict.{gate.gate}": gate.verdict for gate in gates} | {"validation_status": overall}
+
+
+def failure_tag(*records: Evaluation | Benchmark | None) -> dict[str, str]:
+    """`failure`, the reason, for a variant whose recipe failed in quantize or while it was measured; else nothing."""
+    reasons = [record.why_not_measured for record in records if record and record.status == "failed"]
+    return {"failure": reasons[0]} if reasons and reasons[0] else {}
 
 
 def log(

@@ -39,7 +39,11 @@ def rows(compilations: Sequence[Compilation], measured: Sequence[str]) -> list[E
 
 def profiles(compilations: Sequence[Compilation]) -> list[str]:
     """What the engines were built for, each once."""
-    built = [f"{'; '.join(made.profiles)}; workspace {number(made.workspace_mib)} MiB." for made in compilations]
+    built = [
+        f"{'; '.join(made.profiles)}; workspace {number(made.workspace_mib)} MiB."
+        for made in compilations
+        if made.engines
+    ]
     return list(dict.fromkeys(built))
 
 
@@ -73,6 +77,7 @@ def notes(compilations: Sequence[Compilation], measured: Sequence[str]) -> list[
                 f"Engines of {made.variant} for {', '.join(targets)}: compiled and inspected, not measured here; "
                 "their contract test runs on a supported card by `make test-gpu`."
             )
+        found += [f"Engines of {made.variant}: {made.failed}."] if made.failed else []
         missing = [engine for engine in made.engines if engine.status != "compiled"]
         found += [f"Engine of {made.variant} for {one.target}: {one.why}." for one in missing]
     return found

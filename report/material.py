@@ -10,6 +10,7 @@ from benchmarks.records import Benchmark, Workload
 from calibration.params import CalibrateParams
 from core import paths
 from core.errors import IntegrityError
+from core.params import Seed
 from core.records import Verdict, combined
 from data.params import DataParams
 from data.records import DataChecks
@@ -32,7 +33,7 @@ DATA_CHECKS = paths.DATA_DOCS / "summary.json"
 class Settings(SelectSettings):
     """The parameters that decided what is reported; the page lists them all."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     machine: MachineParams
     data: DataParams
@@ -65,7 +66,13 @@ class Variant:
         return next((gate for gate in self.gates if gate.gate == name), None)
 
     @property
-    def not_here(self) -> str | None:
+    def failed(self) -> str | None:
+        """Why its recipe failed, in quantize or while it was measured."""
+        records = [self.evaluation, self.benchmark]
+        return next((record.why_not_measured for record in records if record and record.status == "failed"), None)
+
+    @property
+    def unmeasured(self) -> str | None:
         """Why nothing of it was measured, when no record is missing and none holds a measurement."""
         records = [self.evaluation, self.benchmark]
         if any(record is None or record.status == "measured" for record in records):
@@ -85,7 +92,7 @@ class Material:
     provenance: Provenance
     data_docs: Path | None  # index.html of Great Expectations' site, from the project's root
     data_checks: DataChecks | None  # the same in short
-    compilations: list[Compilation]  # TensorRT engines, by recipe
+    compilations: list[Compilation]  # TensorRT engines, of the recipes that want them
 
     @property
     def chosen(self) -> Variant | None:
@@ -94,16 +101,21 @@ class Material:
 
     @property
     def shown(self) -> list[Variant]:
-        """The columns of the tables: all but those in `elsewhere`."""
-        return [one for one in self.variants if one.not_here is None]
+        """The columns of the tables: all of which something was measured, or a record is missing."""
+        return [one for one in self.variants if one.unmeasured is None]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The variants whose recipe failed, and why."""
+        return {one.name: one.failed for one in self.variants if one.failed}
 
     @property
     def elsewhere(self) -> dict[str, list[str]]:
         """Why nothing was measured on this machine, and the variants that this is true of."""
         found: dict[str, list[str]] = {}
         for one in self.variants:
-            if one.not_here is not None:
-                found.setdefault(one.not_here, []).append(one.name)
+            if one.unmeasured is not None and not one.failed:
+                found.setdefault(one.unmeasured, []).append(one.name)
         return found
 
     @property
@@ -129,7 +141,7 @@ def gather(settings: Settings) -> Material:
         provenance=provenance.read(),
         data_docs=index,
         data_checks=DataChecks.read_if_exists(DATA_CHECKS),
-        compilations=[one for one in compilations if one is not None and one.engines],
+        compilations=[one for one in compilations if one is not None and (one.engines or one.failed)],
     )
 
 

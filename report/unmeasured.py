@@ -17,6 +17,11 @@ def notes(material: Material, kept_from_gpu: bool = False) -> list[str]:
         f"Accuracy and speed of {', '.join(names)}: not measured here, {why}."
         for why, names in material.elsewhere.items()
     ]
+    found += [
+        f"Accuracy and speed of {one.name}: {one.failed}."
+        for one in material.variants
+        if one.failed and one.unmeasured
+    ]
     found += [note for variant in material.shown for note in _variant(variant, material)]
     found += engines.notes(material.compilations, material.measured)
     return found + _tasks(material) + _machine(material, kept_from_gpu) + _workload(material) + _always(material)
@@ -29,7 +34,8 @@ def _variant(variant: Variant, material: Material) -> list[str]:
         if record is None:
             notes.append(f"{what} of {name}: no record.")
         elif record.status != "measured":
-            notes.append(f"{what} of {name}: not measured here, {record.why_not_measured}.")
+            here = "not measured here, " if record.status == "not_measured_here" else ""
+            notes.append(f"{what} of {name}: {here}{record.why_not_measured}.")
     if evaluation and evaluation.status == "measured":
         notes += _undecided(evaluation)
         if unknown := [metric.label for metric in evaluation.metrics if metric.value is None]:

@@ -24,6 +24,7 @@ from core.errors import ConfigError
 TRAFFIC = ("requests", "error_rate", "empty_rate", "truncated_rate", "ttft_p95_ms", "itl_p95_ms")
 ANSWERS = ("asked", "answered_share", "right_share")
 BASELINE = "baseline_"
+LONGEST = 300  # characters; so that no nesting is too deep for Python, and no number too large for a float
 NAMES = (*TRAFFIC, *ANSWERS, *(BASELINE + name for name in (*TRAFFIC, *ANSWERS)))
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
@@ -52,9 +53,11 @@ class Condition:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        if len(text) > LONGEST:
+            raise ConfigError(f"success_condition {text[:40]!r}… has {len(text)} characters, more than {LONGEST}")
         try:
             self._tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        except (SyntaxError, ValueError) as error:
             raise ConfigError(f"success_condition {text!r} is not an expression: {error}") from error
         self.names = frozenset(_check(self._tree, text))
         if not isinstance(self._tree, ast.Compare | ast.BoolOp | ast.UnaryOp):
@@ -101,7 +104,8 @@ def _value(node: ast.AST, figures: Mapping[str, float | None]) -> Any:
             raise Missing(f"no {node.id}")
         return value
     if isinstance(node, ast.Constant):
-        return node.value
+        assert isinstance(node.value, int | float)  # _check let nothing else through
+        return float(node.value)
     if isinstance(node, ast.BinOp):
         return _BINARY[type(node.op)](_value(node.left, figures), _value(node.right, figures))
     if isinstance(node, ast.UnaryOp):
@@ -113,6 +117,6 @@ def _value(node: ast.AST, figures: Mapping[str, float | None]) -> Any:
     if isinstance(node, ast.Compare):
         terms = [_value(part, figures) for part in (node.left, *node.comparators)]
         return all(_COMPARE[type(op)](a, b) for op, a, b in zip(node.ops, terms, terms[1:], strict=False))
-    assert isinstance(node, ast.Call)  # _check let nothing else through
+    assert isinstance(node, ast.Call)
     assert isinstance(node.func, ast.Name)
     return _CALLS[node.func.id](*(_value(part, figures) for part in node.args))

@@ -15,7 +15,6 @@ from core.errors import AssayError, RegistryError, RolloutError, TargetError
 from core.records import Verdict
 from rollout import aliases, analysis, effects, locks, machine, questions
 from rollout.aliases import CHAMPION, PREVIOUS, Registry
-from rollout.condition import Condition
 from rollout.effects import World
 from rollout.params import RolloutSettings
 from rollout.questions import Ask
@@ -47,9 +46,6 @@ class Controller:
     ) -> None:
         self._record, self._target, self._registry, self._who = record, target, registry, who
         self._settings, self._ask, self._report, self._hook = settings.rollout, ask, report, hook
-        for phase in (self._settings.before, self._settings.after):
-            for text in phase.success_condition.values():
-                Condition(text)  # a typing error must not be found out after the switch
         self._questions = {
             state: questions.items(settings, phase.suite_items * phase.count)
             for state in PHASES

@@ -8,12 +8,13 @@ from typing import Any, Self
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
 from core import plugins
-from core.errors import wrong_fields
-from core.params import Section
+from core.errors import ConfigError, wrong_fields
+from core.params import Section, Seed
 from data.params import DataParams
 from evaluation.params import GenerationParams
 from host.params import MachineParams
 from models.params import ModelParams
+from rollout.condition import Condition
 
 
 class RolloutTimeouts(Section):
@@ -40,6 +41,16 @@ class AnalysisPhase(Section):
     suite_items: int = Field(default=8, ge=0, description="verifiable questions asked at each measurement")
     success_condition: dict[str, str] = Field(min_length=1)
 
+    @field_validator("success_condition")
+    @classmethod
+    def _conditions_parse(cls, conditions: dict[str, str]) -> dict[str, str]:
+        for name, text in conditions.items():
+            try:
+                Condition(text)
+            except ConfigError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return conditions
+
     @property
     def deadline_s(self) -> float:
         """Twice the planned length and a minute: asking the questions takes time too."""
@@ -56,7 +67,7 @@ TARGETS = "rollout.targets"  # the package whose files are the targets
 
 
 class RolloutParams(Section):
-    environment: str = "production"
+    environment: str = Field(default="production", min_length=1)
     target: str = Field(default="local", validate_default=True, description="a file in rollout/targets/")
     targets: dict[str, SerializeAsAny[Section]] = Field(
         default_factory=dict,
@@ -105,9 +116,16 @@ def _options(target: str, given: Any) -> Section:
 class RolloutSettings(Section):
     """What a rollout reads of params.yaml."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     machine: MachineParams
     data: DataParams
     generation: GenerationParams
     rollout: RolloutParams
+
+    @model_validator(mode="after")
+    def _suite_exists(self) -> Self:
+        suite = self.rollout.suite
+        if suite is not None and suite not in self.data.suites:
+            raise ValueError(f"rollout.suite: no suite '{suite}'; known: {', '.join(self.data.suites)}")
+        return self

@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 
 from core import plugins
-from core.errors import ConfigError
 from data import replies
-from data.items import is_right
 from data.records import Item
+from data.scoring import is_right
 from rollout.analysis import Answers
 from rollout.params import RolloutSettings
 
@@ -30,10 +29,7 @@ def items(settings: RolloutSettings, count: int) -> list[Item]:
     the new version answer the same questions."""
     if count == 0:
         return []
-    key = settings.rollout.suite or next(iter(settings.data.suites))
-    if key not in settings.data.suites:
-        raise ConfigError(f"params.yaml: rollout.suite: no suite '{key}'; known: {', '.join(settings.data.suites)}")
-    suite = settings.data.suites[key]
+    suite = settings.data.suites[settings.rollout.suite or next(iter(settings.data.suites))]
     module = plugins.load("data.suites", suite.kind)
     return list(module.items(module.Options(**suite.options), count, settings.seed + SEED_OFFSET))
 

@@ -16,7 +16,7 @@ from calibration import run as calibration_run
 from calibration import statistics
 from calibration.params import CalibrateParams
 from core import cli, files, params, paths
-from core.params import Section
+from core.params import Section, Seed
 from core.progress import say
 from data import items
 from data.items import Prepared
@@ -25,7 +25,7 @@ from models import manifest
 
 
 class Settings(Section):
-    seed: int
+    seed: Seed
     machine: MachineParams
     calibrate: CalibrateParams
 

@@ -4,17 +4,16 @@
 
 Reads artifacts/variants/<recipe>, writes artifacts/engines/<recipe>/: compile.json, and for each target that could be
 compiled for here a version folder with its manifest.json. Needs no GPU with TensorRT-RTX. A recipe whose quantizer
-makes no graph for TensorRT gets a compile.json without engines.
+makes no graph for TensorRT gets a compile.json without engines; so does one that failed, with the reason.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import quantizers
 from core import cli, files, params, paths
-from core.errors import ConfigError
+from core.errors import VERSION_FAULTS, ConfigError, one_line
 from core.progress import say
 from models import manifest
 from models.params import Recipe, Recipes
@@ -29,28 +28,37 @@ class Settings(Recipes):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
-    name: str = parser.parse_args().recipe
-    settings = params.load(Settings)
-    recipe = settings.recipe(name)
-    with files.atomic_folder(paths.ENGINES / name) as folder:
-        if quantizers.traits(recipe).compiled:
-            made = _compile(name, recipe, settings.compile, folder)
-        else:
-            made = _without_engines(name, settings.compile)
-        made.save(folder / RECORD)
+    asked = cli.recipe_parser(__doc__).parse_args()
+    name, settings = asked.recipe, params.load(Settings)
+    recipe, target = settings.recipe(name), paths.ENGINES / name
+    if not quantizers.traits(recipe).compiled:
+        _save_without_engines(name, settings.compile, target)
+        return
+    if failure := manifest.failure(paths.VARIANTS / name):
+        _save_without_engines(name, settings.compile, target, failure.reason)
+        return
+    try:
+        with files.atomic_folder(target) as folder:
+            _compile(name, recipe, settings.compile, folder).save(folder / RECORD)
+    except VERSION_FAULTS as error:
+        if asked.strict:
+            raise
+        _save_without_engines(name, settings.compile, target, f"compile failed: {one_line(error)}")
 
 
-def _without_engines(name: str, wanted: CompileParams) -> Compilation:
-    say(f"compile: {name} needs no engines")
-    return Compilation(
+def _save_without_engines(name: str, wanted: CompileParams, target: Path, failed: str | None = None) -> None:
+    say(f"compile: {name}: {failed}" if failed else f"compile: {name} needs no engines")
+    variant = paths.VARIANTS / name
+    made = Compilation(
         variant=name,
-        made_from=manifest.digest(paths.VARIANTS / name),
+        made_from=manifest.NO_VERSION if manifest.failure(variant) else manifest.digest(variant),
         profiles=[],
         workspace_mib=wanted.workspace_mib,
         engines=[],
+        failed=failed,
     )
+    with files.atomic_folder(target) as folder:
+        made.save(folder / RECORD)
 
 
 def _compile(name: str, recipe: Recipe, wanted: CompileParams, folder: Path) -> Compilation:

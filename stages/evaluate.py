@@ -6,25 +6,30 @@
 Same items, prompts and greedy decoding for both, chunk by chunk, until a verdict is reached or the items are spent.
 Reads the evaluation split, the original model and the variant's folder; writes artifacts/evaluation/<recipe>.json and
 .parquet (every answer), or with --against artifacts/against/<manifest>/. Killed, it resumes and repeats at most one
-chunk.
+chunk. A recipe that failed, now or in quantize, gets a record with the reason; with --strict or --against a fault of
+its runtime ends the run.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import runtimes
 from core import cli, params, paths
-from core.errors import ResourceError
+from core.errors import VERSION_FAULTS, ResourceError, one_line
+from core.params import Seed
 from core.progress import say
 from data import items
+from data.items import Prepared
 from drift import metrics
+from drift.metrics import Pair
 from evaluation import pairs, run, systems
 from evaluation.pairs import Decode
 from evaluation.params import EvaluateParams, GenerationParams
+from evaluation.records import Evaluation
 from evaluation.run import EvaluationPlan
+from evaluation.systems import System
 from host.params import MachineParams
 from models import families, manifest, tokenizer
 from models.params import Recipes
@@ -33,22 +38,23 @@ AGAINST = paths.ARTIFACTS / "against"
 
 
 class Settings(Recipes):
-    seed: int
+    seed: Seed
     machine: MachineParams
     generation: GenerationParams
     evaluate: EvaluateParams
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
+    parser = cli.recipe_parser(__doc__)
     parser.add_argument("--against", type=Path, metavar="FOLDER", help="a version's folder to compare with")
     asked = parser.parse_args()
     name, against = asked.recipe, asked.against
     settings = params.load(Settings)
-    runtimes.check_batch(settings.recipe(name).runtime, settings.evaluate.batch, "evaluate.batch")
-    runtimes.switch_interpreter_for(settings.recipe(name).runtime)
     folder, threads = paths.VARIANTS / name, settings.machine.threads
+    runtime, failure = settings.recipe(name).runtime, None if against else manifest.failure(folder)
+    runtimes.check_batch(runtime, settings.evaluate.batch, "evaluate.batch")
+    if failure is None:
+        runtimes.switch_interpreter_for(runtime)
     rows = items.load(paths.DATA, "evaluation")
     plan = EvaluationPlan(
         name=name,
@@ -59,24 +65,40 @@ def main() -> None:
         seed=settings.seed,
         budget=len(rows),
     )
-    made = systems.verified(folder, settings.recipe(name).runtime)
+    if failure is None:
+        systems.verified(folder, runtime)
     if against and (why_not := runtimes.why_not_here(manifest.verify(against).runtime)):
         raise ResourceError(f"{against} cannot answer on this machine: {why_not}")
     reference = systems.version(against, threads, "against") if against else systems.original(paths.MODEL, threads)
     output = AGAINST / reference.sha256[:16] if against else paths.EVALUATION
 
-    why = runtimes.why_not_here(made.runtime)
-    if why is None:
-        variant = systems.version(folder, threads, name)
-        width = families.read(paths.MODEL).vocabulary
-        found, done = run.compare(plan, reference, variant, rows, _decoder(paths.MODEL), width, paths.CACHE)
-        variant.close()
+    done: list[Pair] = []
+    if failure:
+        found = run.unmeasured(plan, reference, manifest.NO_VERSION, runtime, "failed", failure.reason)
+    elif why := runtimes.why_not_here(runtime):
+        found = run.unmeasured(plan, reference, manifest.digest(folder), runtime, "not_measured_here", why)
     else:
-        found, done = run.not_measured(plan, reference, manifest.digest(folder), made.runtime, why), []
+        try:
+            found, done = _compare(plan, reference, folder, rows, threads)
+        except VERSION_FAULTS as error:
+            if asked.strict or against:
+                raise
+            why = f"evaluate failed: {one_line(error)}"
+            found = run.unmeasured(plan, reference, manifest.digest(folder), runtime, "failed", why)
     reference.close()
     pairs.save(output / f"{name}.parquet", done)
     found.save(output / f"{name}.json")
     say(f"evaluate: {name}: {found.verdict}: {found.reason}")
+
+
+def _compare(
+    plan: EvaluationPlan, reference: System, folder: Path, rows: list[Prepared], threads: int
+) -> tuple[Evaluation, list[Pair]]:
+    variant = systems.version(folder, threads, plan.name)
+    width = families.read(paths.MODEL).vocabulary
+    compared = run.compare(plan, reference, variant, rows, _decoder(paths.MODEL), width, paths.CACHE)
+    variant.close()
+    return compared
 
 
 def _decoder(model_folder: Path) -> Decode:

@@ -11,7 +11,7 @@ import argparse
 import json
 
 from core import cli, files, params, paths
-from core.params import Section
+from core.params import Section, Seed
 from core.progress import say
 from export import check, fused, standard
 from host.params import MachineParams
@@ -19,7 +19,7 @@ from models import manifest
 
 
 class Settings(Section):
-    seed: int
+    seed: Seed
     machine: MachineParams
 
 

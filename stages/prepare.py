@@ -11,6 +11,7 @@ import argparse
 import time
 
 from core import cli, params, paths
+from core.params import Seed
 from core.progress import say
 from data import items, splits
 from data.expectations import run, table
@@ -21,7 +22,7 @@ from models.params import ModelParams, Recipes
 
 
 class Settings(Recipes):
-    seed: int
+    seed: Seed
     model: ModelParams
     data: DataParams
     generation: GenerationParams

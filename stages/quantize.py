@@ -2,15 +2,16 @@
 
     python -m stages.quantize int8-static
 
-Reads artifacts/export and artifacts/calibration, writes artifacts/variants/<recipe>/ with its manifest.json.
+Reads artifacts/export and artifacts/calibration, writes artifacts/variants/<recipe>/ with its manifest.json. A recipe
+that fails leaves failed.json there, with the reason, and the other recipes go on; with --strict it ends the run.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import quantizers
 from core import cli, files, params, paths
+from core.errors import AssayError, one_line
+from core.params import Seed
 from core.progress import say
 from host.params import MachineParams
 from models import manifest
@@ -19,15 +20,13 @@ from quantizers import Context
 
 
 class Settings(Recipes):
-    seed: int
+    seed: Seed
     machine: MachineParams
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make one variant.")
-    parser.add_argument("recipe", help="a key of `recipes` in params.yaml")
-    name = parser.parse_args().recipe
-    settings = params.load(Settings)
+    asked = cli.recipe_parser(__doc__).parse_args()
+    name, settings = asked.recipe, params.load(Settings)
     recipe = settings.recipe(name)
     context = Context(
         model_folder=paths.MODEL,
@@ -37,9 +36,23 @@ def main() -> None:
         threads=settings.machine.threads,
         seed=settings.seed,
     )
+    # A mistake in params.yaml or an earlier stage that has not run says nothing about the recipe: it ends the run.
+    quantizers.options(name, recipe)
+    context.require(quantizers.traits(recipe).inputs)
     target = paths.VARIANTS / name
-    with files.atomic_folder(target) as folder:
-        quantizers.make(name, recipe, context, folder)
+    try:
+        with files.atomic_folder(target) as folder:
+            quantizers.make(name, recipe, context, folder)
+    except (AssayError, MemoryError) as error:
+        if asked.strict:
+            raise
+        failed = manifest.Failure(
+            variant=name, quantizer=recipe.quantizer, error=type(error).__name__, message=one_line(error)
+        )
+        with files.atomic_folder(target) as folder:
+            failed.save(folder / manifest.FAILED)
+        say(f"quantize: {name}: {failed.reason}")
+        return
     size_mib = files.folder_bytes(target) / 2**20
     say(f"quantize: {name} is {size_mib:.1f} MiB, manifest {manifest.digest(target)[:12]}")
 

@@ -85,8 +85,8 @@ def _log_runs(client: Any, settings: Settings, decision: Decision) -> dict[str, 
         try:
             digest = manifest.digest(paths.VARIANTS / name)
         except IntegrityError:  # the integrity gate has stopped this variant, and its run says so
-            digest = "none"
-        run_tags = {**own, "manifest_sha256": digest}
+            digest = manifest.NO_VERSION
+        run_tags = {**own, **runs.failure_tag(evaluation, benchmark), "manifest_sha256": digest}
         run_id = runs.log(client, experiment_id, settings, name, evaluation, benchmark, run_tags)
         logged[name] = (run_id, {**own, "evidence_run_id": run_id})
         store.refresh(client, settings.model.name, digest, logged[name][1])

@@ -30,6 +30,8 @@ def main() -> None:
 
 def _evidence(settings: Settings, name: str) -> Evidence:
     runtime, digest, problem = settings.recipe(name).runtime, None, None
+    if failure := manifest.failure(paths.VARIANTS / name):
+        return Evidence(name, runtime, None, failure.reason, evaluation=None, benchmark=None)
     try:
         runtime = manifest.verify(paths.VARIANTS / name).runtime
         digest = manifest.digest(paths.VARIANTS / name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ class TargetParams(Section):
     memory_mib: float = Field(gt=0)
 
 
+TargetName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="also a folder's name")]
+
+
 class CompileParams(Section):
     """TensorRT engines: one for each recipe whose quantizer makes a graph for TensorRT, and each of `targets`."""
 
@@ -24,7 +27,7 @@ class CompileParams(Section):
     context_tokens: int = Field(default=512, ge=2, description="prompt and answer: the KV cache of each row")
     workspace_mib: int = Field(default=4096, ge=1, description="the builder's memory-pool limit")
     reserve_mib: float = Field(default=768, ge=0, description="what CUDA and torch take for themselves")
-    targets: dict[str, TargetParams] = Field(default_factory=dict)
+    targets: dict[TargetName, TargetParams] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _sizes_rise(self) -> Self:

@@ -57,7 +57,8 @@ class Compilation(Record):
     """Every engine of one recipe, and the variant that they were made from; none where the recipe needs none."""
 
     variant: VariantName
-    made_from: str  # the variant's manifest digest
+    made_from: str  # the variant's manifest digest; "none" where quantize failed
     profiles: list[str]
     workspace_mib: int
     engines: list[Engine]
+    failed: str | None = None  # why there are no engines of a recipe that wants them

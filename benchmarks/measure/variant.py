@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import runtimes
 from benchmarks.measure import baseline, figures
@@ -17,7 +18,7 @@ from benchmarks.measure.side import OutOfMemory, Side, Spec
 from benchmarks.params import BenchmarkParams
 from benchmarks.records import Benchmark, Workload
 from core import files, paths, plugins, progress
-from core.errors import DataError
+from core.errors import VERSION_FAULTS, DataError, one_line
 from core.records import Record
 from host import description
 from host.records import Machine
@@ -96,38 +97,52 @@ def measure(
     prompts: Prompts,
     params: BenchmarkParams,
     threads: int,
+    *,
+    strict: bool = False,
 ) -> Benchmark:
     """Measure variant `name` in `variant_folder` on `runtime` against the original model in `model_folder`.
 
     `prompts` are token ids. A runtime that cannot run here gives status "not_measured_here" with its reason. A batch
-    that runs out of memory is halved until it fits, and `notes` says so. Raises RuntimeFault with a worker's last
-    lines when it fails in another way, or when one request does not fit; IntegrityError for files that changed.
+    that runs out of memory is halved until it fits, and `notes` says so. Where a worker fails in another way, one
+    request does not fit, or quantize failed, the status is "failed" with the reason; the first two raise RuntimeFault
+    if `strict`. Raises IntegrityError for files that changed.
     """
     start = time.perf_counter()
     if not prompts:
         raise DataError("the benchmark split is empty: set data.benchmark_items and run the prepare stage")
-    manifest.verify(variant_folder)
-    manifest_sha256 = manifest.digest(variant_folder)
-    plugin = plugins.load("runtimes", runtime)
     here = description.describe(threads)
-    reason = runtimes.why_not_here(runtime)
     done: list[KeptWorkload] = []
     notes: list[str] = []
-    if reason is None:
+    reason: str | None = None
+    status: Literal["measured", "not_measured_here", "failed"] = "measured"
+    if failure := manifest.failure(variant_folder):
+        status, reason, manifest_sha256 = "failed", failure.reason, manifest.NO_VERSION
+    else:
+        manifest.verify(variant_folder)
+        manifest_sha256 = manifest.digest(variant_folder)
+        if reason := runtimes.why_not_here(runtime):
+            status = "not_measured_here"
+    if status == "measured":
+        plugin = plugins.load("runtimes", runtime)
         variant = Spec.of(name, plugin, variant_folder, threads)
         original = Spec.of("baseline", baseline, model_folder, threads, dtype="float32")
         kept = Kept(manifest_sha256, here, runtime, params.model_dump_json(), repr([list(ids) for ids in prompts]))
-        with description.Others() as others:
-            done, notes = workloads(variant, original, kept, prompts, params)
-        notes += [note] if (note := others.note()) else []
-        kept.clear()
+        try:
+            with description.Others() as others:
+                done, notes = workloads(variant, original, kept, prompts, params)
+            notes += [note] if (note := others.note()) else []
+            kept.clear()
+        except VERSION_FAULTS as error:
+            if strict:
+                raise
+            status, reason = "failed", f"benchmark failed: {one_line(error)}"
     load_ms = [value for item in done for value in item.load_ms]
     return Benchmark(
         variant=name,
         manifest_sha256=manifest_sha256,
         runtime=runtime,
         baseline=BASELINE,
-        status="not_measured_here" if reason else "measured",
+        status=status,
         why_not_measured=reason,
         machine=here,
         workloads=[item.workload for item in done if item.workload],

@@ -52,7 +52,7 @@ def checks(max_tokens: int, context_tokens: int) -> list[Check]:
             "no item in two splits",
             "splits_with_question",
             gx.ExpectColumnValuesToBeBetween(column="splits_with_question", min_value=1, max_value=1),
-            "remove repeated questions; those that differ in blanks or in the order of numbers count as the same",
+            "data/splits.py puts questions that differ in blanks or the order of numbers alone into one split",
         ),
         Check(
             "prompts fit the model",

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from data import replies
-from data.items import Prepared, is_right, normal_form
+from data import scoring
+from data.items import Prepared, normal_form
 
-SMALL_GAP_ITEMS = 2.0  # a split of 32 cannot hold shares exactly
+SMALL_GAP_ITEMS = 2  # a split of 32 cannot hold shares exactly
 
 
 def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataFrame:
@@ -19,7 +19,8 @@ def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataF
     - `room_tokens`: prompt and the longest answer allowed, together;
     - `splits_with_question`: in how many splits this question occurs, after normalising;
     - `scorer_accepts`: the item's scoring rule accepts the ideal reply, and not an empty one;
-    - `share_gap`: by how much the task's share of its split differs from its share of all, beyond two items;
+    - `share_gap`: by how much the task's share of its split differs from its share of all, beyond two items, or
+      as many as the task has of one normal form (they stay together);
     - `share_of_commonest`: the task's count over the commonest task's.
     """
     rows = [(split, row) for split, part in splits.items() for row in part]
@@ -28,6 +29,11 @@ def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataF
     for (split, _), form in zip(rows, forms, strict=True):
         where[form].add(split)
     tasks = Counter((row.item.suite, row.item.task) for _, row in rows)
+    alike = Counter(forms)
+    gaps: dict[tuple[str, str], int] = defaultdict(lambda: SMALL_GAP_ITEMS)
+    for (_, row), form in zip(rows, forms, strict=True):
+        task = (row.item.suite, row.item.task)
+        gaps[task] = max(gaps[task], alike[form])
     within = Counter((split, row.item.suite, row.item.task) for split, row in rows)
     commonest = max(tasks.values(), default=1)
     table = []
@@ -51,14 +57,9 @@ def build(splits: Mapping[str, Sequence[Prepared]], max_tokens: int) -> pd.DataF
                 "target_tokens": len(row.target_ids),
                 "room_tokens": len(row.prompt_ids) + max_tokens,
                 "splits_with_question": len(where[form]),
-                "scorer_accepts": _scorer_accepts(row),
-                "share_gap": max(0.0, gap_items - SMALL_GAP_ITEMS) / size,
+                "scorer_accepts": scoring.is_right(item, scoring.ideal(item)) and not scoring.is_right(item, ""),
+                "share_gap": max(0.0, gap_items - gaps[task]) / size,
                 "share_of_commonest": tasks[task] / commonest,
             }
         )
     return pd.DataFrame(table)
-
-
-def _scorer_accepts(row: Prepared) -> bool:
-    ideal = replies.ideal(row.item.answer, row.item.solution)
-    return is_right(row.item, ideal) and not is_right(row.item, "")

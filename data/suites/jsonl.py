@@ -1,21 +1,30 @@
-"""The user's own questions: a JSON Lines file with one object a line, say {"question": "2 + 2?", "answer": "4"}."""
+"""The user's own questions: a JSON Lines file with one object a line, say {"question": "2 + 2?", "answer": "4"}.
+
+UTF-8, with or without a byte order mark; lines end in `\\n` or `\\r\\n`. Text and numbers are taken as written: the
+answer 0.10 is "0.10". A question that stands there twice is asked once.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import DataError
+from core.progress import say
 from data import replies
 from data.records import Item
-from data.scoring import Scoring
+from data.scoring import Scoring, ideal, known
 
 KIND = "jsonl"
+LONGEST_NUMBER = 1000  # characters
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Options(BaseModel):
@@ -29,6 +38,7 @@ class Options(BaseModel):
     solution: str | None = Field(default=None, description="column of worked steps; calibration learns from them")
     task: str | None = Field(default=None, description="column that names a group; accuracy is shown for each")
     scoring: Scoring = Field(default="boxed", description="file in data/scoring/ that says when a reply is right")
+    scoring_column: str | None = Field(default=None, description="column that names each line's own such file")
     instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
 
 
@@ -37,55 +47,88 @@ def items(options: Options, count: int, seed: int) -> Iterator[Item]:
     rows = _read(options)
     if len(rows) < count:
         raise DataError(
-            f"{options.path} has {len(rows)} questions, but params ask for {count}: lower data.train_items or "
-            "data.evaluation_items, give this suite a smaller weight, or add lines"
+            f"{options.path} has {len(rows)} different questions, but params ask for {count}: lower data.train_items "
+            "or data.evaluation_items, give this suite a smaller weight, or add lines"
         )
     yield from Random(seed).sample(rows, count)
 
 
 def _read(options: Options) -> list[Item]:
     try:
-        lines = options.path.read_text(encoding="utf-8").splitlines()
+        content = options.path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        lines = content.decode().split("\n")  # splitlines() would also split at U+2028 and the like inside a text
     except OSError as error:
         raise DataError(
             f"{options.path} cannot be read ({error.strerror}): check the suite's options.path"
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{options.path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
-    return [_item(options, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{options.path}, line {line}: not UTF-8 text: save the file as UTF-8") from error
+    rows = [_item(options, f"{options.path}, line {n}", n, line) for n, line in enumerate(lines, 1) if line.strip()]
+    different: dict[str, Item] = {}
+    for row in rows:
+        different.setdefault(" ".join(row.question.split()), row)
+    if len(different) < len(rows):
+        say(f"{options.path}: lines left out because an earlier one asks the same: {len(rows) - len(different):,}")
+    return list(different.values())
 
 
-def _item(options: Options, number: int, line: str) -> Item:
-    where = f"{options.path}, line {number}"
+def _item(options: Options, where: str, number: int, line: str) -> Item:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_int=_number, parse_float=_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg} at column {error.colno})") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: nested too deeply: only text and numbers are read") from error
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
     if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object, found {type(row).__name__}")
-    answer = _text(row, options.answer, where)
-    solution = _text(row, options.solution, where) if options.solution else None
-    if solution is not None and replies.THINK_END not in solution:
-        solution = f"{solution}\n{replies.ideal(answer)}"
-    return Item(
+        raise DataError(f"{where}: expected an object, found {_kind(row)}")
+    try:
+        rule = known(_text(row, options.scoring_column, where)) if options.scoring_column else options.scoring
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    item = Item(
         id=f"{options.path.stem}-{number}",
         suite=KIND,
         kind=KIND,
-        scoring=options.scoring,
+        scoring=rule,
         task=_text(row, options.task, where) if options.task else options.path.stem,
         question="\n".join(filter(None, (_text(row, options.question, where), options.instruction))),
-        answer=answer,
-        solution=solution,
+        answer=_text(row, options.answer, where),
     )
+    if not options.solution:
+        return item
+    solution = _text(row, options.solution, where)
+    if replies.THINK_END not in solution:
+        solution = f"{solution}\n{ideal(item)}"
+    return item.model_copy(update={"solution": solution})
 
 
 def _text(row: dict[str, Any], column: str, where: str) -> str:
-    """A column as text; numbers are taken as they are written."""
+    """A column as it is written: text, or the text of a number."""
     if column not in row:
         raise DataError(f"{where}: no column '{column}'; it has {', '.join(map(repr, row)) or 'none'}")
     value = row[column]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DataError(f"{where}: column '{column}' must be text or a number, found {json.dumps(value)[:60]}")
-    if not str(value).strip():
+    if not isinstance(value, str):
+        raise DataError(f"{where}: column '{column}' must be text or a number, found {_kind(value)}")
+    if not value.strip():
         raise DataError(f"{where}: column '{column}' is empty")
-    return str(value).strip()
+    if lone := SURROGATE.search(value):
+        raise DataError(f"{where}: column '{column}' has \\u{ord(lone[0]):04x}, one half of a surrogate pair")
+    return value
+
+
+def _kind(value: Any) -> str:
+    names: dict[type, str] = {dict: "an object", list: "a list", str: "text or a number"}
+    return names.get(type(value)) or json.dumps(value)  # null, true or false
+
+
+def _number(text: str) -> str:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} characters, more than {LONGEST_NUMBER}: write it as text")
+    return text
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON: write it as text")

@@ -11,31 +11,29 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from core.errors import ConfigError, TargetError, wrong_fields
-from core.params import Section
 from gateway.envoy import Gateway
-from gateway.params import JwtParams, RateLimitParams
+from gateway.params import JwtParams, Ports, RateLimitParams
 from gateway.settings import Route, Settings
 from host.daemon import Daemon
 from rollout import scrape
 from rollout.params import RolloutSettings
 from rollout.targets import SLOTS, Observation, Sample, Slot, SlotState, Target, Version
 from rollout.targets.process.slot import SlotProcess, SlotSpec
+from serving import server_settings
 
 SETTLE_S = 0.5  # what the gateway sent to a slot just before the route left has reached it by then
 POLL_S = 0.02
+NOT_SERVE = ("folder", "slot", "host", "port", "model_name", "api_keys_file", "redis_url")  # the rollout's, or secret
 
 
-class Options(Section):
+class Options(Ports):
     """`rollout.targets.local` in params.yaml."""
 
     state: Path = Field(default=Path(".cache/assay/local"), description="routes, sockets, logs; one for each Envoy")
     host: str = Field(default="127.0.0.1", description="where the gateway listens; the slots stay on loopback")
-    port: int = Field(default=8080, ge=1, le=65535)
-    blue_port: int = Field(default=8081, ge=1, le=65535)
-    green_port: int = Field(default=8082, ge=1, le=65535)
     gateway_threads: int = Field(default=1, ge=1)
     max_mirrored: int = Field(default=32, ge=1, description="copies under way at once; further ones are dropped")
     jwt: JwtParams | None = Field(default=None, description="none: everyone who reaches the gateway may ask")
@@ -44,9 +42,20 @@ class Options(Section):
         default_factory=dict, description="options of pipelines.serve, e.g. max_batch: 16"
     )
 
+    @field_validator("serve")
+    @classmethod
+    def _server_takes_them(cls, serve: dict[str, str | int | float]) -> dict[str, str | int | float]:
+        if taken := [name for name in NOT_SERVE if name in serve]:
+            raise ValueError(f"{', '.join(taken)} cannot be set here: the rollout or the environment does")
+        try:
+            server_settings.make({"folder": "", "slot": "blue", "port": 0} | serve, {})
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return serve
+
     def gateway(self) -> Settings:
-        """The gateway of these options. Raises ConfigError when two ports are the same, or `state` is too long a path
-        for a socket in the present folder, which only who starts a gateway there must know."""
+        """The gateway of these options. Raises ConfigError when `state` is too long a path for a socket in the
+        present folder, which only who starts a gateway there must know."""
         shared = self.model_dump(exclude={"state", "gateway_threads", "serve", "jwt", "rate_limit"})
         try:
             return Settings(

@@ -23,7 +23,7 @@ from selection.records import GateResult
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of one variant. `problem` is why its folder cannot be trusted; then the digest is None."""
+    """All that is known of one variant. `problem` is why its folder is no sound version; then the digest is None."""
 
     variant: str
     runtime: str
@@ -53,9 +53,14 @@ class Evidence:
 
 
 def judge(evidence: Sequence[Evidence], select: SelectParams) -> dict[str, list[GateResult]]:
-    """Every gate for every variant, in the order of `evidence`."""
+    """Every gate for every variant, in the order of `evidence`; of what is no sound version, the first: integrity."""
     gates = [plugins.load("selection.gates", name) for name in plugins.known("selection.gates")]
     gates.sort(key=lambda gate: gate.ORDER)
     return {
-        item.variant: [result for gate in gates for result in gate.judge(item, evidence, select)] for item in evidence
+        item.variant: [
+            result
+            for gate in (gates if item.manifest_sha256 else gates[:1])
+            for result in gate.judge(item, evidence, select)
+        ]
+        for item in evidence
     }

@@ -23,7 +23,8 @@ def _judge(item: Evidence, everyone: Sequence[Evidence]) -> GateResult:
     gate, batches = "benchmark", float(len(record.workloads)) if record else None
     if record is None or record.status != "measured":
         why = (record.why_not_measured if record else None) or "speed was not measured"
-        return item.result(gate, "inconclusive", why, batches, unit="workloads")
+        failed = record is not None and record.status == "failed"
+        return item.result(gate, "fail" if failed else "inconclusive", why, batches, unit="workloads")
     if record.workload(1) is None:
         why = "batch 1 was not measured: add it to benchmark.batches"
         return item.result(gate, "inconclusive", why, batches, unit="workloads")

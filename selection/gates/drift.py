@@ -15,7 +15,8 @@ def judge(item: Evidence, everyone: Sequence[Evidence], select: SelectParams) ->
     record = item.evaluation
     if record is None or record.status != "measured":
         why = (record.why_not_measured if record else None) or "accuracy was not measured"
-        return [item.result("drift", "inconclusive", why, unit="points")]
+        failed = record is not None and record.status == "failed"
+        return [item.result("drift", "fail" if failed else "inconclusive", why, unit="points")]
     value = record.delta_points.value if record.delta_points else None
     verdict, why = record.verdict, record.reason
     if verdict == "pass" and (value is None or record.items == 0):

@@ -12,9 +12,11 @@ import yaml
 
 from benchmarks.measure import variant
 from benchmarks.measure.rounds import FIRST_TOKENS
+from benchmarks.measure.side import Spec
 from benchmarks.measure.variant import Kept
 from benchmarks.params import BenchmarkParams
 from benchmarks.records import Benchmark
+from core.errors import RuntimeFault
 from data import items
 from data.records import Item
 from host import description
@@ -40,8 +42,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_said(tmp_path: Path, monkeypatc
     assert len(done[1].load_ms) == 2  # both halvings needed fresh processes
 
     kept = Kept("another digest", description.describe(1))
-    done, notes = variant.workloads(fake.spec("small-memory"), fake.spec(), kept, PROMPTS, settings(4, 8))
-    assert [item.workload is None for item in done] == [False, True]
+    done, notes = variant.workloads(fake.spec("small-memory"), fake.spec(), kept, PROMPTS, settings(1, 4, 8))
+    assert [item.workload is None for item in done] == [False, False, True]
     assert notes == ["batch 8: out of memory, lowered to 4"]
 
 
@@ -144,3 +146,17 @@ def test_a_runtime_that_cannot_run_here_says_why(project: Path, monkeypatch: pyt
     assert (record.status, record.why_not_measured) == ("not_measured_here", "no such accelerator")
     assert record.workloads == []
     assert record.peak_rss_mib is None
+
+
+def test_a_runtime_that_fails_is_recorded_with_its_last_words(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spec, "of", lambda *_, **__: fake.spec("raise", name="same"))
+    benchmark.main()
+    record = Benchmark.read(Path("artifacts/benchmark/same.json"))
+    assert (record.status, record.workloads) == ("failed", [])
+    assert record.manifest_sha256 == manifest.digest(Path("artifacts/variants/same"))
+    why = record.why_not_measured or ""
+    assert why.startswith("benchmark failed: RuntimeFault: same (tests.benchmarks.fake) failed: ValueError: bad node")
+    assert "the kernel said no" in why
+    monkeypatch.setattr("sys.argv", ["benchmark", "same", "--strict"])
+    with pytest.raises(RuntimeFault, match="bad node"):
+        benchmark.main()

@@ -11,8 +11,9 @@ import pytest
 from core.errors import DataError
 from data import splits
 from data.expectations import run, table
-from data.items import tokenize
+from data.items import Prepared, tokenize
 from data.params import DataParams
+from data.records import Item
 from models import tokenizer
 
 MAX_TOKENS, CONTEXT_TOKENS = 192, 512
@@ -70,9 +71,7 @@ def test_a_missing_column_stops_the_run(good: pd.DataFrame, tmp_path: Path) -> N
         run.run(good.drop(columns="kind"), MAX_TOKENS, CONTEXT_TOKENS, tmp_path / "docs")
 
 
-def test_the_table_sees_repeats_in_other_words(tiny_qwen2: Path) -> None:
-    from data.records import Item
-
+def test_a_leak_between_splits_stops_the_run(tiny_qwen2: Path, tmp_path: Path) -> None:
     words = tokenizer.load(tiny_qwen2)
 
     def part(*questions: str) -> Any:
@@ -83,3 +82,14 @@ def test_the_table_sees_repeats_in_other_words(tiny_qwen2: Path) -> None:
     assert found["splits_with_question"].tolist() == [2, 1, 2, 1]
     assert found["scorer_accepts"].all()
     assert (found["target_tokens"] == 0).all()
+    with pytest.raises(DataError, match=r"expectation 'no item in two splits' .* failed for 2 of 4 items"):
+        run.run(found, 8, CONTEXT_TOKENS, tmp_path / "docs")
+
+
+def test_an_answer_that_its_rule_refuses_is_seen() -> None:
+    def item(scoring: str, answer: str) -> Prepared:
+        made = Item(id=answer, suite="s", kind="jsonl", task="t", question="q", answer=answer, scoring=scoring)
+        return Prepared(made, (), ())
+
+    rows = [item("number", "12"), item("number", "twelve"), item("exact", "Oslo"), item("choice", "Oslo")]
+    assert table.build({"train": rows}, 8)["scorer_accepts"].tolist() == [True, False, True, False]

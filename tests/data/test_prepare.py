@@ -49,14 +49,19 @@ def test_prepare_writes_model_data_and_docs(tmp_path: Path, tiny_qwen2: Path) ->
     assert (tmp_path / paths.DATA_DOCS / "index.html").is_file()
 
 
-def test_a_repeated_question_stops_the_run(tmp_path: Path, tiny_qwen2: Path) -> None:
-    rows = [{"question": f"What is {n} + 99?", "answer": n + 99} for n in range(120)]
-    rows += [{"question": f"What is 99 +  {n}?", "answer": n + 99} for n in range(8)]
+def test_questions_that_differ_in_the_order_of_numbers_share_a_split(tmp_path: Path, tiny_qwen2: Path) -> None:
+    rows = [{"question": f"What is {n} + 99?", "answer": n + 99} for n in range(98)]
+    rows += [{"question": f"What is 99 +  {n}?", "answer": n + 99} for n in range(30)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     project(tmp_path, tiny_qwen2, {"kind": "jsonl", "options": {"path": "mine.jsonl"}})
     done = prepare(tmp_path)
-    assert done.returncode == 1
-    assert "error: expectation 'no item in two splits' (expect_column_values_to_be_between) failed for" in done.stderr
-    assert done.stderr.count("splits_with_question = 2") == 3
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / paths.DATA / "train.parquet").exists()
+    assert done.returncode == 0, done.stderr
+    loaded = {split: items.load(tmp_path / paths.DATA, split) for split in items.SPLITS}
+    assert {split: len(rows) for split, rows in loaded.items()} == {
+        "train": 54,
+        "calibration": 6,
+        "evaluation": 60,
+        "benchmark": 8,
+    }
+    forms = [{items.normal_form(row.item.question) for row in rows} for rows in loaded.values()]
+    assert sum(map(len, forms)) == len(set().union(*forms)) == 98

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from data import question_tables as tables
-from data import questions
+from data import questions, scoring
 from data.items import normal_form
+from data.scoring.contains import OR
 from data.suites import jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -37,29 +38,12 @@ def test_no_question_stands_twice_in_its_normal_form() -> None:
 
 def test_every_answer_is_right_and_a_reply_without_it_is_not() -> None:
     for row in ROWS:
-        for answer in row["answer"].split(questions.OR):
+        item = questions.item(row)
+        for answer in row["answer"].split(OR):
             assert answer.strip(), row
-            assert questions.is_right(row, f"The answer is {answer}."), row
-        assert not questions.is_right(row, "I do not know."), row
-        assert not questions.is_right(row, row["question"]), f"an echo of the question counts as right: {row}"
-
-
-@pytest.mark.parametrize(
-    ("scoring", "answer", "reply", "right"),
-    [
-        ("contains", "New Delhi", "It is new delhi.", True),
-        ("contains", "Oslo | Kristiania", '"Kristiania"', True),
-        ("contains", "Rome", "Romeo lived in Verona.", False),
-        ("contains", "US | U.S.", "In the U.S.", True),
-        ("number", "13", "7 plus 6 is 13.", True),
-        ("number", "13", "13 is 7 plus 6", False),
-        ("number", "13", "thirteen", False),
-        ("number", "12000", "It is 12,000.", True),
-        ("number", "3", "The answer is 13", False),
-    ],
-)
-def test_rules(scoring: str, answer: str, reply: str, right: bool) -> None:
-    assert questions.is_right({"scoring": scoring, "answer": answer}, reply) is right
+            assert scoring.is_right(item, f"The answer is {answer}."), row
+        assert not scoring.is_right(item, "I do not know."), row
+        assert not scoring.is_right(item, row["question"]), f"an echo of the question counts as right: {row}"
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -97,9 +81,10 @@ def test_endings(word: str, ending: str, form: str) -> None:
 
 
 def test_the_suite_reads_the_file() -> None:
-    options = jsonl.Options(path=ROOT / questions.PATH, task="task", instruction="")
+    options = jsonl.Options(path=ROOT / questions.PATH, task="task", scoring_column="scoring", instruction="")
     items = list(jsonl.items(options, len(ROWS), seed=1))
     assert {item.task for item in items} == {kind.__name__ for kind in questions.KINDS}
+    assert all(scoring.is_right(item, scoring.ideal(item)) for item in items)
 
 
 def test_score_reads_a_model_and_says_what_was_cut_off(tiny_llama: Path) -> None:

@@ -31,5 +31,8 @@ def test_canonical(raw: str, form: str) -> None:
     assert replies.canonical(raw) == form
 
 
-def test_the_ideal_reply_is_read_back() -> None:
-    assert replies.final_answer(replies.ideal("{x}")) == "{x}"
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a</think>b", "b"), ("at once", "at once"), ("<think>cut off", None), ("", "")]
+)
+def test_visible(text: str, shown: str | None) -> None:
+    assert replies.visible(text) == shown

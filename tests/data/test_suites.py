@@ -13,8 +13,7 @@ from pydantic import ValidationError
 
 from core import plugins
 from core.errors import ConfigError, DataError
-from data import items as prepared
-from data import replies
+from data import scoring
 from data.items import normal_form
 from data.records import Item
 
@@ -88,8 +87,8 @@ def test_contract(suite: tuple[str, dict[str, Any]]) -> None:
     assert len({item.id for item in first}) == len({normal_form(item.question) for item in first}) == 20
     for item in first:
         assert item.kind == kind
-        assert prepared.is_right(item, replies.ideal(item.answer, item.solution))
-        assert prepared.is_right(item, f"so </think> it is \\boxed{{{item.answer}}}.")
+        assert scoring.is_right(item, scoring.ideal(item))
+        assert scoring.is_right(item, f"so </think> it is \\boxed{{{item.answer}}}.")
         for wrong in (
             "",
             item.answer,
@@ -97,7 +96,7 @@ def test_contract(suite: tuple[str, dict[str, Any]]) -> None:
             "</think>\\boxed{no}",
             f"</think>\\boxed{{{item.answer}9}}",
         ):
-            assert not prepared.is_right(item, wrong), wrong
+            assert not scoring.is_right(item, wrong), wrong
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "lm_eval"])
@@ -110,13 +109,6 @@ def test_the_scoring_rule_is_chosen_in_params(kind: str) -> None:
         suite.model_validate(options | {"scoring": "boxd"})
 
 
-def test_a_line_is_scored_by_the_rule_that_was_asked_for(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "mine.jsonl", [{"question": "1?", "answer": "1,000"}])
-    for scoring, right in (("boxed", True), ("boxed_strict", False)):
-        (item,) = draw("jsonl", {"path": str(path), "scoring": scoring}, 1)
-        assert prepared.is_right(item, "</think>\\boxed{1000}") == right
-
-
 def test_options_are_closed(suite: tuple[str, dict[str, Any]]) -> None:
     kind, options = suite
     with pytest.raises(ValidationError, match="typo"):
@@ -125,46 +117,9 @@ def test_options_are_closed(suite: tuple[str, dict[str, Any]]) -> None:
 
 def test_problems_need_the_think_tag_and_a_known_task() -> None:
     item = draw("problems", {"tasks": ["gcd"]}, 1)[0]
-    assert not prepared.is_right(item, f"\\boxed{{{item.answer}}}")
+    assert not scoring.is_right(item, f"\\boxed{{{item.answer}}}")
     with pytest.raises(ValidationError, match="known: base, chain"):
         draw("problems", {"tasks": ["sudoku"]}, 1)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"question": "a"', r"mine.jsonl, line 3: not JSON \(.* at column \d+\)"),
-        ("[1]", "line 3: expected an object, found list"),
-        ('{"prompt": "a", "answer": "b"}', "line 3: no column 'question'; it has 'prompt', 'answer'"),
-        ('{"question": " ", "answer": "b"}', "line 3: column 'question' is empty"),
-        ('{"question": "a", "answer": null}', "line 3: column 'answer' must be text or a number, found null"),
-        ('{"question": "a", "answer": true}', "line 3: column 'answer' must be text or a number, found true"),
-    ],
-)
-def test_jsonl_names_the_line(tmp_path: Path, line: str, message: str) -> None:
-    path = tmp_path / "mine.jsonl"
-    path.write_text(f'{{"question": "a", "answer": "b"}}\n\n{line}\n')
-    with pytest.raises(DataError, match=message):
-        draw("jsonl", {"path": str(path)}, 1)
-
-
-def test_jsonl_columns_and_too_few_lines(tmp_path: Path) -> None:
-    rows = [
-        {"q": "1+1", "a": "2", "how": "1+1=2", "topic": "sums"},
-        {"q": "x", "a": "1,000", "how": "y", "topic": "z"},
-    ]
-    columns = {"question": "q", "answer": "a", "solution": "how", "task": "topic", "instruction": ""}
-    options = {"path": str(write_lines(tmp_path / "mine.jsonl", rows)), **columns}
-    sums = next(item for item in draw("jsonl", options, 2) if item.task == "sums")
-    assert sums.question == "1+1"
-    assert sums.solution == "1+1=2\n</think>\n\\boxed{2}"
-    with pytest.raises(DataError, match=r"has 2 questions, but params ask for 3: lower data\.train_items"):
-        draw("jsonl", options, 3)
-    with pytest.raises(DataError, match="cannot be read"):
-        draw("jsonl", {"path": str(tmp_path / "none.jsonl")}, 1)
-    (tmp_path / "latin.jsonl").write_bytes(b'{"question": "\xe9"}')
-    with pytest.raises(DataError, match="not UTF-8"):
-        draw("jsonl", {"path": str(tmp_path / "latin.jsonl")}, 1)
 
 
 def test_reasoning_gym_refusals() -> None:
@@ -184,7 +139,7 @@ def test_lm_eval_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = {item.id: item for item in draw("lm_eval", options, 40)}
     assert found["assay_sums-3"].question == "Question: 3+1?"
     assert found["assay_sums-3"].answer == "1,004"
-    assert prepared.is_right(found["assay_sums-3"], "</think>\\boxed{1004}")
+    assert scoring.is_right(found["assay_sums-3"], "</think>\\boxed{1004}")
     assert found["assay_pick-3"].answer == "B"
     assert found["assay_pick-3"].question.splitlines()[1:3] == ["A. 0", "B. 4"]
     with pytest.raises(DataError, match="have 40 documents, but params ask for 41"):

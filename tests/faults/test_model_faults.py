@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.errors import AssayError, DataError, ResourceError, SourceError, UnsupportedModelError
-from models import preflight, source
+from models import checkpoint, preflight, source
 from models.params import ModelParams, Recipe
 from tests import tiny
 
@@ -153,6 +153,28 @@ def test_weights_of_another_shape_missing_and_unexpected(model: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_stored_head_that_is_said_to_be_tied(
+    model: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "BLOCK_VALUES", 1000)  # several blocks
+    _change_json(model / "config.json", tie_word_embeddings=True)
+    embedding = load_file(model / WEIGHTS)["model.embed_tokens.weight"]
+    head = embedding.clamp(-0.5, 0.5).to(torch.float16).to(dtype)  # values that each of the types has
+    _change_weights(model, "model.embed_tokens.weight", head.to(torch.bfloat16).to(torch.float16))
+    _change_weights(model, "lm_head.weight", head.to(torch.bfloat16).to(dtype))
+    shutil.rmtree(source.resolve(ModelParams(source=str(model)), model.parent / "resolved"))  # equal, it is accepted
+    head[0, 0] += 1
+    head[-1, -1] -= 1
+    _change_weights(model, "lm_head.weight", head.to(torch.bfloat16).to(dtype))
+    assert _refused(model, SourceError) == (
+        f"<model>: config.json has tie_word_embeddings: true, but lm_head.weight in {WEIGHTS} differs from "
+        f"model.embed_tokens.weight in 2 of {head.numel()} values: set it to false, or take the head out"
+    )
+    _change_weights(model, "lm_head.weight", head[1:].clone())
+    assert _refused(model, SourceError).endswith("(lm_head.weight is [293, 64], should be [294, 64])")
+
+
 def test_missing_shard(model: Path) -> None:
     weights = load_file(model / WEIGHTS)
     names = sorted(weights)
@@ -244,7 +266,7 @@ def test_no_disk_space(model: Path, full_disk: Path) -> None:
             ModelParams(source=str(model)), full_disk / "model", lambda a: preflight.check(a, FP32, full_disk)
         )
     assert str(caught.value) == (
-        f"a run of fp32 needs about 3.0 MiB in {full_disk}, its disk has 0.1 MiB free: make room, run fewer "
+        f"a run of fp32 needs about 14.0 MiB in {full_disk}, its disk has 0.1 MiB free: make room, run fewer "
         "recipes, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try anyway"
     )
     assert not list(full_disk.iterdir())

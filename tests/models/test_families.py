@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import SourceError, UnsupportedModelError
 from models import families
@@ -54,7 +58,8 @@ def test_r1_distill_llama_is_read_with_its_rope_scaling() -> None:
 def test_what_transformers_5_writes_reads_the_same(tmp_path: Path) -> None:
     from transformers import LlamaConfig
 
-    LlamaConfig(**{key: value for key, value in R1_LLAMA.items() if key != "model_type"}).save_pretrained(tmp_path)
+    given = {key: value for key, value in copy.deepcopy(R1_LLAMA).items() if key != "model_type"}  # it changes them
+    LlamaConfig(**given).save_pretrained(tmp_path)
     assert "rope_parameters" in (tmp_path / "config.json").read_text()
     assert families.read(tmp_path) == families.parse(R1_LLAMA, {}, "model")
 
@@ -98,6 +103,9 @@ def test_generation_config_decides_the_end_tokens() -> None:
         ({"quantization_config": {"quant_method": "gptq"}}, "a quantized checkpoint .*: give the original weights"),
         ({"auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}, "custom code .*: remote code is never run"),
         ({"use_sliding_window": True}, "sliding-window attention"),
+        ({"layer_types": ["full_attention"] * 27 + ["sliding_attention"]}, "layer type 'sliding_attention'"),
+        ({"layer_types": "sliding_attention"}, "layer type 'sliding_attention'"),
+        ({"partial_rotary_factor": 0.5}, "partial rotary embedding 0.5"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope type 'yarn'"),
         ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope type 'dynamic'"),
         ({"rope_scaling": R1_LLAMA["rope_scaling"]}, "rope type 'llama3'"),  # the builder knows it for Llama only
@@ -125,7 +133,17 @@ def test_linear_rope_works_for_qwen2_only() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({**R1_QWEN, "hidden_size": "large"}, r"config\.json is malformed"),
+        ({**R1_QWEN, "tie_word_embeddings": "perhaps"}, r"config\.json is malformed: tied_embeddings: "),
+        ({**R1_QWEN, "eos_token_id": []}, "has eos_token_id: it could not stop"),
+        ({**R1_QWEN, "rope_scaling": [4.0]}, r"the rope settings in config\.json are \[4\.0\], not an object"),
+        (
+            {**R1_QWEN, "layer_types": ["full_attention"] * 27},
+            r"layer_types in config\.json names 27 layers, not num_",
+        ),
+        (
+            {**R1_LLAMA, "rope_scaling": {**R1_LLAMA["rope_scaling"], "high_freq_factor": 1}},
+            r"low_freq_factor in config\.json is not below high_freq_factor",
+        ),
         ({**R1_QWEN, "eos_token_id": None}, "has eos_token_id: it could not stop"),
         ({key: value for key, value in R1_QWEN.items() if key != "num_hidden_layers"}, "has no 'num_hidden_layers'"),
         (
@@ -137,6 +155,66 @@ def test_linear_rope_works_for_qwen2_only() -> None:
 def test_a_malformed_config_says_what_is_wrong(config: dict[str, Any], message: str) -> None:
     with pytest.raises(SourceError, match=message):
         families.parse(config, {}, "model")
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("key", families.COUNTS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, NAN, True, "12", [12], 2**31])
+def test_what_is_counted_is_a_whole_number_above_0(key: str, value: Any) -> None:
+    with pytest.raises(SourceError) as caught:
+        families.parse({**R1_QWEN, key: value}, {}, "someone/model")
+    assert str(caught.value) == (
+        f"someone/model: {key} in config.json is {value!r}, not a whole number from 1 to 2^31-1"
+    )
+
+
+@pytest.mark.parametrize("key", ["rms_norm_eps", "rope_theta", *families.ROPE_SETTINGS["llama"]["llama3"]])
+@pytest.mark.parametrize("value", [0, -1e-6, NAN, INFINITY, -INFINITY, True, "1e-6", None, 10**400])
+def test_what_is_measured_is_a_finite_number_above_0(key: str, value: Any, tmp_path: Path) -> None:
+    """Written and read as JSON, since Python's has NaN and Infinity."""
+    config = copy.deepcopy(R1_LLAMA)
+    (config if key in config else config["rope_scaling"])[key] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SourceError) as caught:
+        families.read(tmp_path, "someone/model")
+    assert str(caught.value) == (f"someone/model: {key} in config.json is {value!r}, not a finite number above 0")
+
+
+def _places(value: Any) -> list[tuple[str, ...]]:
+    return [
+        place
+        for key, part in value.items()
+        for place in [(key,), *(((key, *rest) for rest in _places(part)) if isinstance(part, dict) else ())]
+    ]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 300),
+    st.floats(),
+    st.text(max_size=5),
+    st.lists(st.integers() | st.text(max_size=3), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.sampled_from(["yarn", "linear", "llama3", ["sliding_attention"], 10**400, 2**31 - 1]),
+)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([R1_QWEN, R1_LLAMA]), st.data())
+def test_a_changed_config_gives_an_architecture_or_one_line(config: dict[str, Any], data: st.DataObject) -> None:
+    places = [*_places(config), ("layer_types",), ("head_dim",), ("rope_parameters",), ("quantization_config",)]
+    place, value = data.draw(st.sampled_from(places)), data.draw(VALUES)
+    if place == ("num_hidden_layers",) and isinstance(value, int):
+        value %= 100  # each has tensors to name
+    changed = copy.deepcopy(config)
+    (changed if len(place) == 1 else changed[place[0]])[place[-1]] = value
+    try:
+        families.parse(changed, {}, "model")
+    except SourceError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - a success is as good
 
 
 def test_a_folder_without_or_with_a_broken_config_is_refused(tmp_path: Path) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from calibration import run as calibration_run
+from calibration import statistics
+from calibration.params import CalibrateParams
 from core.errors import ResourceError
 from models import families, preflight
 from models.params import Recipe
 from models.preflight import GIB
+from tests.models import made
 from tests.models.test_families import R1_QWEN
 
 RECIPES = {
@@ -43,14 +47,14 @@ def test_estimate_grows_with_the_model_and_each_recipe(r1: families.Architecture
     everything = preflight.estimate(r1, RECIPES)
     double = preflight.estimate(r1.model_copy(update={"parameters": 2 * r1.parameters}), RECIPES)
     assert small.disk_bytes < everything.disk_bytes < double.disk_bytes
-    assert everything.memory_bytes < double.memory_bytes
+    assert everything.peak.memory_bytes < double.peak.memory_bytes
     # At the least: the bf16 source, two fp32 graphs and the fp32 variant, each also in DVC's cache.
     assert small.disk_bytes >= 2 * (2 + 4 + 4 + 4) * r1.parameters
     # Measured: static_int8 holds 3.4 times the fp32 weights, export 1.1 times.
-    assert everything.memory_step == "w8a8"
-    assert everything.memory_bytes >= 3.4 * 4 * r1.parameters
-    assert small.memory_step == "export"
-    assert small.memory_bytes >= 1.1 * 4 * r1.parameters
+    assert everything.peak.name == "w8a8"
+    assert everything.peak.memory_bytes >= 3.4 * 4 * r1.parameters
+    assert small.peak.name == "calibrate"
+    assert small.peak.memory_bytes >= 1.1 * 4 * r1.parameters
 
 
 @pytest.mark.usefixtures("roomy")
@@ -77,13 +81,31 @@ def test_too_little_memory_says_how_much_and_what_to_do(
     r1: families.Architecture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "available_memory_bytes", lambda: 4 * GIB)
-    need = preflight.estimate(r1, RECIPES).memory_bytes / GIB
+    need = preflight.estimate(r1, RECIPES).peak.memory_bytes / GIB
     with pytest.raises(ResourceError) as caught:
         preflight.check(r1, RECIPES, tmp_path)
     assert str(caught.value) == (
         f"w8a8 needs about {need:.1f} GiB of memory for this model, 4.0 GiB is available: leave that recipe out, "
         "use a larger machine, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try anyway"
     )
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_model_that_is_too_large_for_any_recipe_is_said_to_be(
+    r1: families.Architecture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "available_memory_bytes", lambda: 4 * GIB)
+    with pytest.raises(ResourceError, match=r"^calibrate needs about .* of memory .*: take a smaller model, use"):
+        preflight.check(r1, {"fp32": RECIPES["fp32"]}, tmp_path)
+
+
+def test_the_samples_are_those_of_the_file_that_calibrate_writes(tiny_qwen2: Path, tmp_path: Path) -> None:
+    asked, kept = CalibrateParams(prefill_items=8, decode_items=8, decode_steps=16, sample_rows=64), tmp_path / "kept"
+    tensors = calibration_run.run(tiny_qwen2, made.items(tiny_qwen2, 16), asked, made.THREADS, 0, kept)
+    statistics.save(tmp_path / statistics.FILE, tensors)
+    steps = {step.name: step for step in preflight.estimate(families.read(tiny_qwen2), {}, asked.sample_rows).steps}
+    written = (tmp_path / statistics.FILE).stat().st_size  # with the highest, lowest and sum of each channel
+    assert steps["calibrate"].disk_bytes == pytest.approx(2 * written, rel=0.1)
 
 
 def test_the_override_is_explicit_and_said(

@@ -18,7 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "generation": {"max_tokens": 200},
     "calibrate": {"prefill_items": 8, "decode_items": 4, "decode_steps": 4, "batch": 4, "sample_rows": 64},
     "evaluate": {"chunk_items": 30, "batch": 30, "teacher_forced_items": 8, "margin_points": 20.0},
-    "compile": {"prefill_tokens": 64, "context_tokens": 128},
+    "compile": {"prefill_tokens": 64, "context_tokens": 320},
     "benchmark": {"batches": [1, 4], "output_tokens": 8, "rounds": 5},
     "select": {"slo": {"ttft_p95_ms": 60_000, "itl_p95_ms": 60_000}},
 }

@@ -9,8 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from core.errors import ConfigError
-from data import replies
+from data import replies, scoring
 from rollout import questions
 from rollout.analysis import Answers
 from tests.rollout.stage import settings
@@ -31,9 +30,7 @@ class _Slot(BaseHTTPRequestHandler):
         self.seen.append(body | {"path": self.path, "cache": self.headers["Cache-Control"]})
         index = next(i for i, item in enumerate(self.items) if item.question == body["messages"][0]["content"])
         item, how = self.items[index], self.how[index]
-        whole = {"wrong": "so</think>\\boxed{no}", "empty": "so</think>"}.get(
-            how, replies.ideal(item.answer, item.solution)
-        )
+        whole = {"wrong": "so</think>\\boxed{no}", "empty": "so</think>"}.get(how, scoring.ideal(item))
         thought, _, answer = whole.rpartition(replies.THINK_END)  # as serving/ hands it over
         message = {"reasoning_content": thought or None, "content": answer}
         content = json.dumps({"choices": [{"message": message}]}).encode()
@@ -72,5 +69,3 @@ def test_a_slot_that_is_down_answered_nothing() -> None:
 def test_the_same_questions_for_every_version() -> None:
     assert questions.items(SETTINGS, 6) == _Slot.items
     assert questions.items(SETTINGS, 0) == []
-    with pytest.raises(ConfigError, match="no suite 'jokes'"):
-        questions.items(settings(suite="jokes"), 1)

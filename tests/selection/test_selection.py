@@ -63,6 +63,16 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
         "drift",
         "inconclusive",
     ),
+    "evaluation failed": (
+        {"evaluation": fixtures.evaluation("fp16", status="failed", why_not_measured="evaluate failed")},
+        "drift",
+        "fail",
+    ),
+    "benchmark failed": (
+        {"benchmark": fixtures.benchmark("fp16", status="failed", why_not_measured="benchmark failed")},
+        "benchmark",
+        "fail",
+    ),
     "no evaluation": ({"evaluation": None}, "drift", "inconclusive"),
     "no benchmark": ({"benchmark": None}, "benchmark", "inconclusive"),
     "not benchmarked here": (
@@ -100,6 +110,16 @@ def test_what_is_wrong_stops_the_variant_at_its_gate(changes: dict[str, Any], ga
     assert result.verdict == verdict
     assert result.why
     assert "fp16" not in [name for name, _ in decision.ranking]
+
+
+def test_of_a_recipe_that_failed_one_gate_tells_why() -> None:
+    """And not how little was measured of it; the size of what it made is not known, so nothing is held to it."""
+    failed = Evidence("fp32", "ort", None, "quantize failed: ExportError: wrong", evaluation=None, benchmark=None)
+    decision = decide([failed, fixtures.evidence("fp16")], SELECT)
+    assert [gate.why for gate in decision.gates if gate.variant == "fp32"] == ["quantize failed: ExportError: wrong"]
+    assert decision.sentence.startswith("Serve none of them. fp32: integrity failed (quantize failed: ExportError: ")
+    alone = decide([failed, fixtures.evidence("fp16")], changed(max_size_ratio=None))
+    assert alone.variant == "fp16"
 
 
 def test_the_slo_holds_at_its_limit_and_breaks_above_it() -> None:

@@ -26,9 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = PARAMS["recipes"]
 NOT_RUN = {
     "prepare": {"quantizers": "their costs can refuse a model, not change it"},
     "export": {"runtimes": "torch is imported by its name, no other is asked for"},
-    "calibrate": {"data.scoring": "items are read, no reply is scored"},
-    "quantize": {"data.scoring": "as for calibrate", "runtimes": "as for export"},
-    "benchmark": {"data.scoring": "as for calibrate"},
+    "quantize": {"runtimes": "as for export"},
 }
 # Code that is not imported but started by its name, in a process of its own or by MLflow.
 BY_NAME = {"benchmark": ("benchmarks/measure/worker.py",), "register": ("registry/pyfunc.py",)}

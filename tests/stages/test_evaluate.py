@@ -8,11 +8,13 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from core import paths
-from core.errors import ConfigError, IntegrityError, ResourceError
+from core import paths, plugins
+from core.errors import ConfigError, IntegrityError, ResourceError, RuntimeFault
+from evaluation import systems
 from evaluation.records import Evaluation
 from models import manifest
 from models.params import Recipe
@@ -116,6 +118,39 @@ def test_a_runtime_that_cannot_run_here_is_inconclusive(
     assert (found.status, found.verdict, found.items) == ("not_measured_here", "inconclusive", 0)
     assert "no GPU" in found.reason
     assert (paths.EVALUATION / "canned.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [("__init__", ResourceError("no room")), ("logits", RuntimeFault("a\nNaN")), ("generate", None)],
+)
+def test_a_runtime_that_fails_is_recorded_and_with_strict_or_against_raised(
+    tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception | None
+) -> None:
+    rows = made.rows(tiny_qwen2, 64)
+    made.project(tmp_path, tiny_qwen2, rows)
+    reference = made.version(tmp_path / "ref", tiny_qwen2, rows)
+    monkeypatch.setattr(systems, "original", lambda _, threads: systems.version(reference, threads, "reference"))
+    folder = made.version(tmp_path / paths.VARIANTS / "canned", tiny_qwen2, rows, wrong=0.0, noise=0.1)
+    canned = plugins.load("runtimes", "canned").Canned
+    works = getattr(canned, method)
+
+    def fail(self: Any, *given: Any, **named: Any) -> Any:
+        if "canned" in str(given[0] if method == "__init__" else self.folder):
+            raise error or MemoryError()
+        return works(self, *given, **named)
+
+    monkeypatch.setattr(canned, method, fail)
+    run(monkeypatch, tmp_path, "canned")
+    found = Evaluation.read(paths.EVALUATION / "canned.json")
+    assert (found.status, found.verdict, found.items) == ("failed", "fail", 0)
+    reasons = {"__init__": "ResourceError: no room", "logits": "RuntimeFault: a NaN"}
+    assert found.reason == f"evaluate failed: {reasons.get(method, 'MemoryError: not enough memory on this machine')}"
+    assert found.manifest_sha256 == manifest.digest(folder)
+    assert (paths.EVALUATION / "canned.parquet").exists()
+    for arguments in (("canned", "--strict"), ("canned", "--against", str(reference))):
+        with pytest.raises(type(error or MemoryError())):
+            run(monkeypatch, tmp_path, *arguments)
 
 
 def test_a_reference_that_cannot_run_here_is_a_clear_error(

@@ -121,6 +121,27 @@ def test_runs_compare_the_variants(root: Path) -> None:
     assert run.tags["verdict.drift"] == "pass"
 
 
+def test_a_recipe_that_failed_is_a_run_with_its_reason_and_no_version(root: Path) -> None:
+    folder, why = paths.VARIANTS / "int8-static", "quantize failed: ExportError: " + "wrong " * 2000
+    shutil.rmtree(folder)
+    failed = manifest.Failure(variant="int8-static", quantizer="none", error="ExportError", message=why[17:])
+    failed.save(folder / manifest.FAILED)
+    about: dict[str, Any] = {"manifest_sha256": "none", "status": "failed", "why_not_measured": why}
+    nothing: dict[str, Any] = {"delta_points": None, "accuracy_variant": None, "metrics": [], "looks": []}
+    evaluation = fixtures.evaluation("int8-static", **about, **nothing, verdict="fail", reason=why)
+    evaluation.save(paths.EVALUATION / "int8-static.json")
+    fixtures.benchmark("int8-static", 40, **about, workloads=[]).save(paths.BENCHMARK / "int8-static.json")
+    decide_anew()
+    assert again().variant == "fp32"
+    client = store.connect()
+    run = next(run for run in client.search_runs([store.experiment(client)]) if run.info.run_name == "int8-static")
+    assert run.data.tags["failure"].startswith("quantize failed: ExportError: wrong wrong ")
+    assert (run.data.tags["verdict.integrity"], run.data.tags["validation_status"]) == ("fail", "failed")
+    assert (run.data.tags["manifest_sha256"], run.data.metrics) == ("none", {})
+    (version,) = client.search_model_versions("name = 'assay'")
+    assert version.tags["variant"] == "fp32"
+
+
 def test_the_same_manifest_is_the_same_version_and_takes_the_alias_back(root: Path) -> None:
     first = again()
     client = store.connect()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import runtimes
 from core.params import Section
@@ -17,21 +17,38 @@ from rollout.params import RolloutParams
 from rollout.targets import Version
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes" / "rollout"
+DNS_LABEL = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # RFC 1123: what a cluster takes for a name
 
 
 class ClusterOptions(Section):
     """Where a target on a cluster finds things; the objects are in deploy/kubernetes/rollout/."""
 
-    namespace: str = "assay"
+    namespace: str = Field(default="assay", pattern=DNS_LABEL)
     image: str = Field(
         default=f"assay/server@sha256:{64 * '0'}",
         pattern="@sha256:[0-9a-f]{64}$",
         description="the server's, by digest and never by tag: what CI's job `build` prints",
     )
     replicas: int = Field(default=1, ge=1)
-    port: int = 8000
-    claim: str = Field(default="assay-versions", description="volume claim with one folder for each digest")
+    port: int = Field(default=8000, ge=1, le=65535)
+    claim: str = Field(
+        default="assay-versions", pattern=DNS_LABEL, description="volume claim with one folder for each digest"
+    )
     slot_url: str = Field(default="http://assay-{slot}.{namespace}.svc:{port}", description="bypasses the gateway")
+
+    def url(self, slot: str) -> str:
+        """Where the pods of one slot are asked."""
+        return self.slot_url.format(slot=slot, namespace=self.namespace, port=self.port)
+
+    @model_validator(mode="after")
+    def _url_can_be_made(self) -> Self:
+        try:
+            self.url("blue")
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"slot_url {self.slot_url!r} may name {{slot}}, {{namespace}} and {{port}} only"
+            ) from error
+        return self
 
 
 def render(

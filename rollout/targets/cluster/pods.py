@@ -31,7 +31,7 @@ def state(
         identity=identity(alive, hash_label),
         ready=ready and digest is not None,
         active_requests=_open_requests(api, options, alive),
-        url=options.slot_url.format(slot=slot, namespace=options.namespace, port=options.port),
+        url=options.url(slot),
     )
 
 
