@@ -46,6 +46,10 @@ lock:  ## resolve pyproject.toml again into requirements.lock
 repro: setup  ## run the main job: every stage that changed, ending in a verdict, a page and a registered version
 	@$(BIN)/python -m pipelines.repro
 
+real: setup  ## the main job on SmolLM2-135M-Instruct, a model from outside; its results lie in workspaces/real
+	@$(BIN)/python -m pipelines.fetch_real_model >&2
+	@$(BIN)/python -m pipelines.repro --params params.real.yaml $(ARGS)
+
 demo: setup  ## watch an approval become live traffic and a bad version go back (after repro; ARGS="--headless --auto")
 	@$(BIN)/python -m pipelines.demo $(ARGS)
 
@@ -81,4 +85,4 @@ bench: setup  ## all variants and Hugging Face generate, interleaved in one run 
 bench-large: setup  ## the same on a random model of Qwen2.5-0.5B's shape (about 6 GB of memory)
 	$(BIN)/python -m benchmarks.large
 
-.PHONY: help setup setup-gpu lock repro demo test test-gpu test-vllm test-slow lint dvc-status mlflow bench bench-large
+.PHONY: help setup setup-gpu lock repro real demo test test-gpu test-vllm test-slow lint dvc-status mlflow bench bench-large

@@ -53,6 +53,15 @@ class Recipes(Section):
 
     recipes: dict[str, Recipe]
 
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _options_are_written(cls, recipes: Any) -> Any:
+        """DVC compares what makes a version (quantizer, runtime, options) apart from its gates: a key must be there."""
+        for name, recipe in recipes.items() if isinstance(recipes, dict) else ():
+            if isinstance(recipe, dict) and "options" not in recipe:
+                raise ValueError(f"{name}: no options; where the quantizer needs none, write `options: {{}}`")
+        return recipes
+
     @field_validator("recipes")
     @classmethod
     def _names_are_path_safe(cls, recipes: dict[str, Recipe]) -> dict[str, Recipe]:

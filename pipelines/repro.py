@@ -28,7 +28,7 @@ from core.progress import say
 from evaluation.records import Evaluation
 from models import manifest
 from models.params import Recipes
-from pipelines import params
+from pipelines import params, workspace
 from registry.records import Registration
 from selection.records import Decision
 from trt.records import Compilation
@@ -43,7 +43,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--force", action="store_true", help="run every stage, changed or not")
     parser.add_argument("--strict", action="store_true", help="a recipe that fails ends the run")
+    parser.add_argument("--params", type=Path, metavar="params.NAME.yaml", help="run it in workspaces/NAME")
     asked = parser.parse_args()
+    folder = workspace.enter(asked.params) if asked.params else Path()
     settings = params.load()  # a mistake in params.yaml is better told before any work
     start = time.monotonic()
     channel = _divert_stdout()
@@ -61,7 +63,7 @@ def main() -> int:
         say("the registry no longer has the version that was registered: registering it again")
         code = reproduce(repo, targets="register", single_item=True, force=True)
     if code in (0, NoVariantPassed.exit_code):
-        line = json.dumps(_result(registered=code == 0, wall_s=round(time.monotonic() - start, 1)))
+        line = json.dumps(_result(folder, registered=code == 0, wall_s=round(time.monotonic() - start, 1)))
         os.write(channel, f"{line}\n".encode())
     return code
 
@@ -176,14 +178,14 @@ def _is_registered() -> bool:
     return found is not None and int(found.version) == done.model_version
 
 
-def _result(registered: bool, wall_s: float) -> dict[str, Any]:
+def _result(folder: Path, registered: bool, wall_s: float) -> dict[str, Any]:
     decision = Decision.read(paths.DECISION)
     return {
         "decision": decision.sentence,
         "variant": decision.variant,
         "model_version": Registration.read(paths.REGISTRATION).model_version if registered else None,
         "manifest_sha256": decision.manifest_sha256,
-        "report": str(paths.REPORTS / "index.html"),
+        "report": str(folder / paths.REPORTS / "index.html"),
         "wall_s": wall_s,
     }
 

@@ -96,7 +96,7 @@ def project(tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch) -
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["benchmark"] = {"batches": [1, 2], "output_tokens": 6, "rounds": 3}
     raw["select"]["compare_with"] = "same"
-    raw["recipes"] = {"same": {"quantizer": "none", "runtime": "torch"}}
+    raw["recipes"] = {"same": {"quantizer": "none", "runtime": "torch", "options": {}}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["benchmark", "same"])

@@ -86,8 +86,8 @@ def test_the_matrix_is_that_of_params() -> None:
 def test_a_recipe_goes_to_the_runner_of_its_runtime() -> None:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["select"]["compare_with"] = "a"
-    raw["recipes"] = {"a": {"quantizer": "none", "runtime": "ort"}} | {
-        name: {"quantizer": "none", "runtime": "vllm"} for name in ("b", "c")
+    raw["recipes"] = {"a": {"quantizer": "none", "runtime": "ort", "options": {}}} | {
+        name: {"quantizer": "none", "runtime": "vllm", "options": {}} for name in ("b", "c")
     }
     raw["ci"] = {"runners": {"c": "gpu-large"}}
     made = yaml.safe_load(recipes.render(params.Params.model_validate(raw)))

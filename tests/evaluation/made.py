@@ -50,7 +50,7 @@ def rows(model_folder: Path, count: int = BUDGET) -> list[Prepared]:
 def project(folder: Path, model_folder: Path, prepared: Sequence[Prepared], **evaluate: Any) -> None:
     """params.yaml with recipes `canned` and `original` (torch), the model and the evaluation split below `folder`."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["recipes"] = {name: {"quantizer": "none", "runtime": name} for name in ("canned", "torch")}
+    params["recipes"] = {name: {"quantizer": "none", "runtime": name, "options": {}} for name in ("canned", "torch")}
     params["generation"]["max_tokens"] = MAX_TOKENS
     params["evaluate"] |= {"chunk_items": CHUNK_ITEMS, "batch": CHUNK_ITEMS, "teacher_forced_items": 96, **evaluate}
     params["evaluate"].setdefault("margin_points", 3.0)

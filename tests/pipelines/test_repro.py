@@ -208,7 +208,7 @@ def test_a_batch_that_a_recipe_s_runtime_does_not_take_is_told_before_any_stage_
     root = lay_out(tmp_path, tiny_qwen2)
     asked = yaml.safe_load((root / "params.yaml").read_text())
     asked["evaluate"]["batch"] = 33
-    asked["recipes"]["small"] = {"quantizer": "none", "runtime": "ort"}
+    asked["recipes"]["small"] = {"quantizer": "none", "runtime": "ort", "options": {}}
     (root / "params.yaml").write_text(yaml.safe_dump(asked))
     done = run(root, "pipelines.repro")
     assert done.returncode == 2

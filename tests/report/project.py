@@ -27,7 +27,7 @@ def build(root: Path, model: Path, **select: Any) -> params.Params:
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["select"].update(select)
     raw["recipes"] = {
-        name: {"quantizer": "none", "runtime": "torch", "margin_points": fixtures.SHAPES[name].margin}
+        name: {"quantizer": "none", "runtime": "torch", "options": {}, "margin_points": fixtures.SHAPES[name].margin}
         for name in VARIANTS
     }
     (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))

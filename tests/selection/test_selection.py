@@ -188,7 +188,7 @@ def test_without_a_recipe_to_compare_with_nothing_is_compared() -> None:
     ],
 )
 def test_a_recipe_to_compare_with_must_be_one(select: dict[str, Any], message: str) -> None:
-    recipes = {name: {"quantizer": "none", "runtime": "torch"} for name in ("fp32", "int8")}
+    recipes = {name: {"quantizer": "none", "runtime": "torch", "options": {}} for name in ("fp32", "int8")}
     slo = {"ttft_p95_ms": 1, "itl_p95_ms": 1}
     asked = {"recipes": recipes, "select": {"objective": "size", "slo": slo, **select}}
     with pytest.raises(ValidationError, match=message):

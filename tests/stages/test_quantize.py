@@ -46,7 +46,7 @@ def root(tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(cli.STRICT, raising=False)
     raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["broken"] = {"quantizer": "none", "runtime": "ort"}
+    raw["recipes"]["broken"] = {"quantizer": "none", "runtime": "ort", "options": {}}
     params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
     (paths.EXPORT / "fused").mkdir(parents=True)
     return tmp_path
@@ -174,7 +174,7 @@ def test_a_failed_recipe_goes_through_every_stage_and_is_never_served(root: Path
 
 def test_a_failed_recipe_that_wants_engines_says_why_there_are_none(root: Path) -> None:
     raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["broken"] = {"quantizer": "trt_int8", "runtime": "tensorrt"}
+    raw["recipes"]["broken"] = {"quantizer": "trt_int8", "runtime": "tensorrt", "options": {}}
     params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
     failed = manifest.Failure(
         variant="broken", quantizer="trt_int8", error="DataError", message="DataError: no items"

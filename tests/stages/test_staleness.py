@@ -94,6 +94,13 @@ def test_what_decides_a_result_makes_it_stale(edited: Path) -> None:
     assert _stale(edited) == {f"evaluate@{name}" for name in recipes}
 
 
+def test_a_gate_makes_the_verdict_stale_and_no_version(edited: Path) -> None:
+    params = yaml.safe_load((edited / "params.yaml").read_text())
+    params["recipes"]["int8-static"]["margin_points"] = 2.5
+    (edited / "params.yaml").write_text(yaml.safe_dump(params))
+    assert _stale(edited) == {"evaluate@int8-static", "select", "report", "register"}
+
+
 def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> None:
     _edit(edited / "quantizers" / "half.py")
     shutil.copy(edited / "quantizers" / "none.py", edited / "quantizers" / "another.py")
@@ -101,7 +108,7 @@ def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> N
     # A registered version travels with the code of the runtimes, which judges nothing.
     assert _stale(edited) == {"quantize@fp16", "compile@fp16", "register"}
     params = yaml.safe_load((edited / "params.yaml").read_text())
-    params["recipes"]["new"] = {"quantizer": "another", "runtime": "another"}
+    params["recipes"]["new"] = {"quantizer": "another", "runtime": "another", "options": {}}
     (edited / "params.yaml").write_text(yaml.safe_dump(params))
     own = {f"{stage}@new" for stage in ("quantize", "compile", "evaluate", "benchmark")}
     assert _stale(edited) == own | {"quantize@fp16", "compile@fp16", "select", "report", "register"}
