@@ -56,7 +56,7 @@ class Recipes(Section):
     @field_validator("recipes", mode="before")
     @classmethod
     def _options_are_written(cls, recipes: Any) -> Any:
-        """DVC compares what makes a version (quantizer, runtime, options) apart from its gates: a key must be there."""
+        """What makes a version (quantizer, runtime, options) is to DVC apart from its gates: each key must exist."""
         for name, recipe in recipes.items() if isinstance(recipes, dict) else ():
             if isinstance(recipe, dict) and "options" not in recipe:
                 raise ValueError(f"{name}: no options; where the quantizer needs none, write `options: {{}}`")
