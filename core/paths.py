@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
-MODEL = ARTIFACTS / "model"  # export: the original weights, as resolved from model.source
+INPUTS = ARTIFACTS / "inputs.json"  # inputs: the identity of what lies outside the project
+MODEL = ARTIFACTS / "model"  # prepare: the original weights, as resolved from model.source
 DATA = ARTIFACTS / "data"  # prepare: train, calibration, evaluation, benchmark (parquet)
 DATA_DOCS = ARTIFACTS / "data-docs"  # prepare: Great Expectations' data docs (one HTML site)
 EXPORT = ARTIFACTS / "export"  # export: fused/ and standard/

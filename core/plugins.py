@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import Any
 
-from core.errors import ConfigError
+from pydantic import BaseModel, ValidationError
+
+from core.errors import ConfigError, wrong_fields
 
 
 def known(package: str) -> list[str]:
@@ -30,3 +33,15 @@ def module_name(package: str, name: str) -> str:
 def load(package: str, name: str) -> ModuleType:
     """Import plugin `name` of `package`; raises ConfigError for a name that no file there has."""
     return importlib.import_module(module_name(package, name))
+
+
+def options(module: ModuleType, given: Any, key: str, default: type[BaseModel] | None = None) -> Any:
+    """`given`, which stands at `key`, as the plugin's `Options`; as `default` where that may be missing, and is.
+
+    ConfigError names each key that is wrong.
+    """
+    kind: type[BaseModel] = getattr(module, "Options", default) if default else module.Options
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(f"{key}: {wrong_fields(error)}") from error

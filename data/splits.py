@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from random import Random
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from core import plugins
-from core.errors import ConfigError, DataError, wrong_fields
+from core.errors import DataError
 from core.progress import say
 from data.items import normal_form
 from data.params import DataParams, SuiteParams
@@ -28,13 +28,12 @@ def sizes(data: DataParams) -> dict[str, int]:
 
 def options(data: DataParams) -> dict[str, BaseModel]:
     """The checked options of every suite, before any work; ConfigError names the key that is wrong."""
-    checked = {}
-    for key, suite in data.suites.items():
-        try:
-            checked[key] = plugins.load("data.suites", suite.kind).Options.model_validate(suite.options)
-        except ValidationError as error:
-            raise ConfigError(f"params.yaml: data.suites.{key}.options: {wrong_fields(error)}") from error
-    return checked
+    return {
+        key: plugins.options(
+            plugins.load("data.suites", suite.kind), suite.options, f"params.yaml: data.suites.{key}.options"
+        )
+        for key, suite in data.suites.items()
+    }
 
 
 def draw(data: DataParams, checked: Mapping[str, BaseModel], seed: int) -> list[Item]:

@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from core import files, plugins
+from core import files
 from core.errors import SourceError
 from models import checkpoint, families, manifest, preflight, tokenizer
 from models.params import ModelParams
-from models.sources import Source
+from models.sources import Source, open_source
 
 WEIGHTS = ".safetensors"
 
@@ -27,7 +27,7 @@ def resolve(
     `check(architecture)` is called before any weight is fetched and may raise: see `models.preflight.check`.
     Raises SourceError, UnsupportedModelError, DataError or ResourceError; `destination` then is as before.
     """
-    source = _open(model)
+    source = open_source(model)
     listed = source.files()
     with files.atomic_folder(destination) as folder:
         architecture, weights = _read_config(source, listed, folder, model.source)
@@ -44,24 +44,9 @@ def resolve(
 
 def architecture_of(model: ModelParams) -> families.Architecture:
     """What `model.source` is, from its small files alone: seconds for any model, no weight is fetched."""
-    source = _open(model)
+    source = open_source(model)
     with tempfile.TemporaryDirectory() as folder:
         return _read_config(source, source.files(), Path(folder), model.source)[0]
-
-
-def _open(model: ModelParams) -> Source:
-    """The source behind `model.source`; a folder that exists wins over a hub id of the same name."""
-    address = model.source
-    if address.startswith("s3://"):
-        kind = "s3"
-    elif address.startswith("models:/"):
-        kind = "mlflow"
-    elif Path(address).is_dir():
-        kind = "local"
-    else:
-        kind = "hub"
-    source: Source = plugins.load("models.sources", kind).open_source(address, model.revision)
-    return source
 
 
 def _read_config(

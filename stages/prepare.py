@@ -2,7 +2,8 @@
 
     python -m stages.prepare
 
-Writes core.paths.MODEL, DATA (train, calibration, evaluation, benchmark as parquet) and DATA_DOCS.
+Writes core.paths.MODEL, DATA (train, calibration, evaluation, benchmark as parquet) and DATA_DOCS. Ends with an error
+where the model or a suite's files are no longer what core.paths.INPUTS says.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import argparse
 import time
 
 from core import cli, params, paths
+from core.errors import DataError
 from core.params import Seed
 from core.progress import say
-from data import items, splits
+from data import inputs, items, splits
 from data.expectations import run, table
 from data.params import DataParams
 from evaluation.params import GenerationParams
@@ -31,7 +33,7 @@ class Settings(Recipes):
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     begun = time.monotonic()
-    settings = params.load(Settings)
+    settings, recorded = params.load(Settings), inputs.Inputs.read(paths.INPUTS)
     options = splits.options(settings.data)
     folder = source.resolve(
         settings.model,
@@ -51,6 +53,8 @@ def main() -> None:
     count = run.run(checked, settings.generation.max_tokens, architecture.max_position_embeddings, paths.DATA_DOCS)
     for name, part in prepared.items():
         items.save(paths.DATA, name, part)
+    if moved := inputs.changed(recorded, inputs.look(settings.model, settings.data)):
+        raise DataError(f"{', '.join(moved)} changed since the stage `inputs` looked: run `dvc repro` again")
     say(f"prepare: {count} expectations hold, data docs in {paths.DATA_DOCS}, {time.monotonic() - begun:.0f} s")
 
 

@@ -2,6 +2,9 @@
 
 A suite module has
 - `class Options(BaseModel)`: checked before any work;
+- `identity(options) -> dict[str, str]`, where it reads something that no code and no param tells, say a file of the
+  user's: what tells that content from any other, by name (`host.digests.below(path)` for files and folders). It is
+  asked in every run, by the stage `inputs`, and must be quick; DataError when it cannot be looked at;
 - `items(options, count, seed) -> Iterator[Item]`: `count` items with distinct questions, the same for the same seed;
   DataError when the source holds fewer. `Item.suite` is the kind until `prepare` puts the suite's key in params
   there; `Item.scoring` names the file in data/scoring/ that says when a reply is right.

@@ -21,6 +21,7 @@ from core.progress import say
 from data import replies
 from data.records import Item
 from data.scoring import Scoring, ideal, known
+from host import digests
 
 KIND = "jsonl"
 LONGEST_NUMBER = 1000  # characters
@@ -40,6 +41,11 @@ class Options(BaseModel):
     scoring: Scoring = Field(default="boxed", description="file in data/scoring/ that says when a reply is right")
     scoring_column: str | None = Field(default=None, description="column that names each line's own such file")
     instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
+
+
+def identity(options: Options) -> dict[str, str]:
+    """The file's digest."""
+    return digests.below(options.path)
 
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:

@@ -9,6 +9,7 @@ data.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Iterator
@@ -17,12 +18,14 @@ from random import Random
 from string import ascii_uppercase
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import ConfigError, DataError
 from data import replies
 from data.records import Item
 from data.scoring import Scoring
+from host import digests
 
 KIND = "lm_eval"
 MARKED = re.compile(r"####\s*(.+)")  # gsm8k's mark for the final answer at the end of a worked target
@@ -37,6 +40,42 @@ class Options(BaseModel):
     include_path: Path | None = Field(default=None, description="folder with more task files")
     scoring: Scoring = Field(default="boxed_any", description="file in data/scoring/ that says when a reply is right")
     instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
+
+
+class _Loader(yaml.SafeLoader):
+    """Task files have tags of the harness's own, such as !function."""
+
+
+_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def identity(options: Options) -> dict[str, str]:
+    """Digests of the user's folder and of local data that its task files name; data from the hub is not looked at."""
+    if options.include_path is None:
+        return {}
+    found = digests.below(options.include_path)
+    for path in [path for path in found if path.endswith(".yaml")]:
+        for name in _local_data(Path(path)):
+            found |= digests.below(Path(name))
+    return found
+
+
+def _local_data(task_file: Path) -> Iterator[str]:
+    """Files and folders of this machine among `dataset_path` and the data files and folder of `dataset_kwargs`."""
+    try:
+        task = yaml.load(task_file.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(f"{task_file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(task, dict):
+        return
+    data = task.get("dataset_kwargs") or {}
+    todo = [task.get("dataset_path"), data.get("data_files"), data.get("data_dir")]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            yield from sorted(glob.glob(value, recursive=True))  # noqa: PTH207 - it may be absolute
+        else:
+            todo.extend(value.values() if isinstance(value, dict) else value or ())
 
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 A source module has `open_source(source, revision) -> Source`, which looks but downloads no weights.
 Only top-level files count: what a repository keeps in folders (other formats, figures) is not needed.
+`identity` is asked in every run, by the stage `inputs`: it must be quick where nothing has changed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from core import plugins
+from models.params import ModelParams
 
 
 class Source(Protocol):
@@ -20,6 +24,13 @@ class Source(Protocol):
         """Name and size in bytes of every top-level file."""
         ...
 
+    def identity(self) -> dict[str, str]:
+        """What tells this content from any other, by name: digests, entity tags, a version, a commit.
+
+        The same on every machine, and no secret: it is kept in dvc.lock's record. Raises SourceError.
+        """
+        ...
+
     def fetch(self, names: Sequence[str], folder: Path) -> None:
         """Put these files into `folder`. Raises SourceError; what was fetched before is kept for the next try."""
         ...
@@ -27,3 +38,18 @@ class Source(Protocol):
     def discard(self) -> None:
         """Called when the model is complete and checked: drop what was kept for another try."""
         ...
+
+
+def open_source(model: ModelParams) -> Source:
+    """The source behind `model.source`; a folder that exists wins over a hub id of the same name."""
+    address = model.source
+    if address.startswith("s3://"):
+        kind = "s3"
+    elif address.startswith("models:/"):
+        kind = "mlflow"
+    elif Path(address).is_dir():
+        kind = "local"
+    else:
+        kind = "hub"
+    source: Source = plugins.load("models.sources", kind).open_source(address, model.revision)
+    return source

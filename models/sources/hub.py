@@ -49,6 +49,10 @@ class HubSource:
                 tree = list(HfApi(endpoint=self._endpoint).list_repo_tree(self._repository, revision=self._revision))
         return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile) and "/" not in entry.path}
 
+    def identity(self) -> dict[str, str]:
+        """The commit, which cannot change."""
+        return {"revision": self._revision}
+
     def fetch(self, names: Sequence[str], folder: Path) -> None:
         from huggingface_hub import snapshot_download
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import SourceError
+from core.errors import DataError, SourceError
+from host import digests
+from models.manifest import is_source
 from models.sources._files import link
 
 
@@ -26,6 +28,14 @@ class LocalSource:
 
     def files(self) -> dict[str, int]:
         return {file.name: file.stat().st_size for file in self._folder.iterdir() if file.is_file()}
+
+    def identity(self) -> dict[str, str]:
+        """Each file's SHA-256; a file that was seen before and has not changed since is not read again."""
+        try:
+            found = digests.of(self._folder / name for name in self.files() if is_source(name))
+        except DataError as error:
+            raise SourceError(str(error)) from error
+        return {Path(path).name: digest for path, digest in found.items()}
 
     def fetch(self, names: Sequence[str], folder: Path) -> None:
         for name in names:

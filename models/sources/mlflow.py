@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from models.sources._files import Downloads
 
 # mlflow.transformers puts the weights into model/ and the tokenizer here.
 TOKENIZER_FOLDER = "components/tokenizer"
+# MLflow's own seven tries take minutes to find that a server is away.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
 def open_source(source: str, revision: str | None) -> RegistrySource:
@@ -34,16 +37,20 @@ class RegistrySource:
             raise SourceError(f"model.source {source!r} must be models:/name@alias or models:/name/version")
         name, alias, version = parts.groups()
         self._source = source
+        for setting, value in PATIENCE.items():
+            os.environ.setdefault(setting, value)
         try:
             # Pinned here, so that an alias moved in the middle of a download cannot mix two versions.
             client = MlflowClient()
             if alias:
-                version = client.get_model_version_by_alias(name, alias).version
+                self._version = client.get_model_version_by_alias(name, alias)
             else:
-                client.get_model_version(name, version)
+                self._version = client.get_model_version(name, version)
         except MlflowException as error:
-            raise SourceError(f"{source} is not in the MLflow registry: {error.message}") from error
-        self._uri = f"models:/{name}/{version}"
+            away = error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+            what = "could not be looked up" if away else "is not in the MLflow registry"
+            raise SourceError(f"{source} {what}: {error.message}") from error
+        self._uri = f"models:/{name}/{self._version.version}"
         self._sizes: dict[str, int] = {}
         self._artifacts: dict[str, str] = {}  # file name → path among the version's artifacts
         self._kept = Downloads(self._uri)
@@ -65,6 +72,15 @@ class RegistrySource:
         sizes = "\n".join(f"{path} {size}" for path, size in sorted(listed.items()))
         self._kept = Downloads(f"{self._store()}\n{self._uri}\n{sizes}")
         return self._sizes
+
+    def identity(self) -> dict[str, str]:
+        """The version, whose files do not change, and what tells it from one of that number in another registry."""
+        found = self._version
+        return {
+            "version": str(found.version),
+            "run_id": found.run_id or "",
+            "created_ms": str(found.creation_timestamp),
+        }
 
     def fetch(self, names: Sequence[str], folder: Path) -> None:
         self._kept.fetch(names, self._sizes, folder, self._download)

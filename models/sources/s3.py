@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import SourceError
+from models.manifest import is_source
 from models.sources._files import Downloads
 
 
@@ -25,16 +26,18 @@ class S3Source:
 
     def __init__(self, source: str, bucket: str, prefix: str) -> None:
         import boto3
+        from botocore.config import Config
 
         self._source, self._bucket, self._prefix = source, bucket, prefix
-        self._client: Any = boto3.Session().client("s3")  # not the default session, which keeps old credentials
+        # Not the default session, which keeps old credentials; and a host that is away is found in half a minute.
+        self._client: Any = boto3.Session().client("s3", config=Config(connect_timeout=5))
         self._sizes: dict[str, int] = {}
+        self._tags: dict[str, str] = {}
         self._kept = Downloads(source)
 
     def files(self) -> dict[str, int]:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        tags = []
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix, Delimiter="/"
         )
@@ -44,13 +47,18 @@ class S3Source:
                     name = entry["Key"].removeprefix(self._prefix)
                     if name:  # some tools leave an empty object for the folder itself
                         self._sizes[name] = entry["Size"]
-                        tags.append(f"{name} {entry['Size']} {entry['ETag']}")
+                        self._tags[name] = entry["ETag"].strip('"')
         except (BotoCoreError, ClientError) as error:
             raise SourceError(f"{self._source} could not be listed: {error}") from error
         if not self._sizes:
             raise SourceError(f"{self._source} holds no files: check bucket and prefix")
-        self._kept = Downloads("\n".join([self._source, *sorted(tags)]))
+        listed = sorted(f"{name} {size} {self._tags[name]}" for name, size in self._sizes.items())
+        self._kept = Downloads("\n".join([self._source, *listed]))
         return self._sizes
+
+    def identity(self) -> dict[str, str]:
+        """Each object's entity tag, which S3 changes with the object."""
+        return {name: self._tags[name] for name in sorted(self.files()) if is_source(name)}
 
     def fetch(self, names: Sequence[str], folder: Path) -> None:
         self._kept.fetch(names, self._sizes, folder, self._download)

@@ -25,12 +25,17 @@ def project(folder: Path, model: Path, suite: dict[str, Any], **data: Any) -> No
     (folder / params.PARAMS_FILE).write_text(yaml.safe_dump(settings))
 
 
-def prepare(folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "stages.prepare"]
+def run(folder: Path, stage: str, **own: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | own
+    command = [sys.executable, "-m", f"stages.{stage}"]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
+
+
+def prepare(folder: Path) -> subprocess.CompletedProcess[str]:
+    looked = run(folder, "inputs")
+    return looked if looked.returncode else run(folder, "prepare")
 
 
 def test_prepare_writes_model_data_and_docs(tmp_path: Path, tiny_qwen2: Path) -> None:

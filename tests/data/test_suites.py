@@ -99,6 +99,43 @@ def test_contract(suite: tuple[str, dict[str, Any]]) -> None:
             assert not scoring.is_right(item, wrong), wrong
 
 
+def known_by(kind: str, options: dict[str, Any]) -> dict[str, str]:
+    module = plugins.load("data.suites", kind)
+    found: dict[str, str] = module.identity(module.Options.model_validate(options))
+    return found
+
+
+def test_a_jsonl_suite_is_known_by_its_file(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "mine.jsonl", [{"question": "1 + 1?", "answer": 2}])
+    before = known_by("jsonl", {"path": str(file)})
+    write_lines(file, [{"question": "1 + 1?", "answer": 3}])
+    now = known_by("jsonl", {"path": str(file)})
+    assert before.keys() == now.keys() == {str(file)}
+    assert before != now
+
+
+@pytest.mark.parametrize("edited", ["tasks/sums.yaml", "tasks/rules.py", "data/rows.jsonl"])
+def test_an_lm_eval_suite_is_known_by_its_folder_and_local_data(tmp_path: Path, edited: str) -> None:
+    (tmp_path / "tasks").mkdir()
+    lm_eval_tasks(tmp_path / "tasks")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "tasks" / "rows.jsonl").rename(tmp_path / "data" / "rows.jsonl")
+    task = tmp_path / "tasks" / "sums.yaml"
+    asked = yaml.safe_load(task.read_text())
+    asked["dataset_kwargs"] = {"data_files": {"test": [str(tmp_path / "data" / "*.jsonl")]}}
+    task.write_text(f"{yaml.safe_dump(asked)}process_docs: !function rules.process_docs\n")
+    (tmp_path / "tasks" / "rules.py").write_text("def process_docs(docs): return docs\n")
+    options = {"tasks": ["assay_sums"], "include_path": str(tmp_path / "tasks")}
+    before = known_by("lm_eval", options)
+    (tmp_path / edited).write_text((tmp_path / edited).read_text() + "\n")
+    now = known_by("lm_eval", options)
+    assert [path for path in now if now[path] != before[path]] == [str(tmp_path / edited)]
+
+
+def test_lm_eval_s_own_tasks_read_nothing_here() -> None:
+    assert known_by("lm_eval", {"tasks": ["gsm8k"]}) == {}
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "lm_eval"])
 def test_the_scoring_rule_is_chosen_in_params(kind: str) -> None:
     suite = plugins.load("data.suites", kind).Options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from core.errors import ResourceError, SourceError, UnsupportedModelError
 from models import manifest, source
 from models.families import Architecture
 from models.params import ModelParams
+from models.sources import open_source
+from models.sources.mlflow import PATIENCE
 from tests.parts.hub import Hub, hub
 from tests.parts.seaweed import S3, s3
 
@@ -137,6 +140,13 @@ def test_a_wrong_address_says_what_is_needed(
         source.resolve(ModelParams(source=address, revision=revision), tmp_path / "model")
 
 
+def test_a_folder_is_known_by_its_files_wherever_it_lies(model: Path, tmp_path: Path) -> None:
+    before = open_source(ModelParams(source=str(model))).identity()
+    assert before == {name: entry.sha256 for name, entry in manifest.source_files(model).items()}
+    (model / "README.md").write_text("another card")
+    assert open_source(ModelParams(source=str(model.rename(tmp_path / "moved")))).identity() == before
+
+
 # ── the hub ───────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_hub_model_arrives_and_only_its_own_files_are_fetched(served_hub: Hub, model: Path, tmp_path: Path) -> None:
     params = ModelParams(source=served_hub.repository, revision=served_hub.commit)
@@ -170,6 +180,11 @@ def test_offline_without_a_cached_model_is_said(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match=r"someone/model@c3c3c3c3c3c3 could not be fetched from the hub: .*offline"):
         source.resolve(ModelParams(source="someone/model", revision="c3" * 20), tmp_path / "model")
+
+
+def test_a_hub_model_is_known_by_its_commit_without_a_network() -> None:
+    found = open_source(ModelParams(source="someone/model", revision="c3" * 20))
+    assert found.identity() == {"revision": "c3" * 20}
 
 
 # ── S3 ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -225,6 +240,21 @@ def test_s3_errors_name_the_place(s3_environment: S3, tmp_path: Path, monkeypatc
         source.resolve(ModelParams(source="s3://models/a"), tmp_path / "model")
 
 
+def test_s3_model_is_known_by_its_objects_tags(s3_environment: S3, model: Path) -> None:
+    _upload(s3_environment, model, "known")
+    params = ModelParams(source="s3://models/known")
+    before = open_source(params).identity()
+    assert before.keys() == manifest.source_files(model).keys()
+    assert open_source(params).identity() == before
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    (model / "README.md").write_text("another card")
+    _upload(s3_environment, model, "known")
+    now = open_source(params).identity()
+    assert {name for name in now if now[name] != before[name]} == {"model.safetensors"}
+
+
 # ── the MLflow registry ───────────────────────────────────────────────────────────────────────────────────────────
 def _register(mlflow: Any, folders: dict[str, Path], name: str = "small") -> None:
     """A version with the alias `candidate` whose artifacts are `folders` (artifact path → folder)."""
@@ -232,7 +262,8 @@ def _register(mlflow: Any, folders: dict[str, Path], name: str = "small") -> Non
     with mlflow.start_run() as run:
         for path, folder in folders.items():
             mlflow.log_artifacts(str(folder), f"kept/{path}" if path else "kept")
-    client.create_registered_model(name)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
     version = client.create_model_version(name, f"{run.info.artifact_uri}/kept", run.info.run_id)
     client.set_registered_model_alias(name, "candidate", version.version)
 
@@ -251,6 +282,33 @@ def test_registered_model_in_the_layout_of_mlflow_transformers(registry: Any, mo
         (tmp_path / "weights" / name).rename(tokenizer / name)
     _register(registry, {"model": tmp_path / "weights", "components/tokenizer": tokenizer})
     _is_the_model(source.resolve(ModelParams(source="models:/small@candidate"), tmp_path / "model"), model)
+
+
+def test_a_registered_model_is_known_by_the_version_behind_the_alias(registry: Any, model: Path) -> None:
+    params = ModelParams(source="models:/small@candidate")
+    _register(registry, {"": model})
+    first = open_source(params).identity()
+    assert open_source(params).identity() == first == open_source(ModelParams(source="models:/small/1")).identity()
+    _register(registry, {"": model})  # moves the alias
+    second = open_source(params).identity()
+    assert (first["version"], second["version"]) == ("1", "2")
+    assert first["run_id"] != second["run_id"]
+    registry.MlflowClient().delete_registered_model("small")
+    _register(registry, {"": model})
+    again = open_source(params).identity()
+    assert again["version"] == "1"
+    assert again != first, "another version of that number"
+
+
+def test_a_registry_that_is_away_is_said_within_seconds(monkeypatch: pytest.MonkeyPatch, registry: Any) -> None:
+    registry.set_tracking_uri("http://127.0.0.1:9")  # nothing listens there
+    for name in PATIENCE:
+        monkeypatch.setenv(name, "")  # so that it is as before after the test
+        monkeypatch.delenv(name)
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match=r"models:/small@candidate could not be looked up: .*127\.0\.0\.1"):
+        open_source(ModelParams(source="models:/small@candidate"))
+    assert time.monotonic() - begun < 30
 
 
 def test_registry_errors_name_the_version(registry: Any, model: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """dvc.yaml says what the code does: the files that a stage imports are its dependencies, and no other code is.
 
 Code that is imported but not listed could change without a stage being run again; code that is listed but not
-imported makes results stale that are not.
+imported makes results stale that are not. A stage that runs every time needs neither dependencies nor params.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from core import plugins
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+DECIDED = [name for name, stage in STAGES.items() if not stage.get("always_changed")]  # by code, params and data
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 RECIPES: dict[str, dict[str, Any]] = PARAMS["recipes"]
 # Plugins that code reached by a stage could load, and that cannot change the stage's result.
@@ -46,7 +47,7 @@ def _branches(name: str) -> list[dict[str, Any] | None]:
 
 def _listed(name: str, recipe: dict[str, Any] | None) -> list[Path]:
     """The code among a branch's dependencies: files and folders."""
-    deps = [dep for dep in _body(name)["deps"] if not dep.startswith(("artifacts/", "reports/"))]
+    deps = [dep for dep in _body(name).get("deps", ()) if not dep.startswith(("artifacts/", "reports/"))]
     for key, value in (recipe or {}).items():
         deps = [dep.replace(f"${{item.{key}}}", str(value)) for dep in deps]
     return [ROOT / dep for dep in deps]
@@ -129,7 +130,7 @@ def _names(files: set[Path]) -> str:
     return ", ".join(sorted(str(file.relative_to(ROOT)) for file in files))
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+@pytest.mark.parametrize("name", DECIDED)
 def test_imports_are_dependencies(name: str) -> None:
     for recipe in _branches(name):
         listed = _listed(name, recipe)
@@ -139,7 +140,7 @@ def test_imports_are_dependencies(name: str) -> None:
         assert not missing, f"dvc.yaml: {name} of {recipe} imports {_names(missing)} but does not list it in deps"
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+@pytest.mark.parametrize("name", DECIDED)
 def test_dependencies_are_imported(name: str) -> None:
     reached: set[Path] = set().union(*(_reached(name, recipe) for recipe in _branches(name)))
     listed = {path for recipe in _branches(name) for path in _listed(name, recipe)}
@@ -163,11 +164,16 @@ def test_dependencies_and_commands_exist(name: str) -> None:
     assert (ROOT / "stages" / f"{name}.py").is_file()
 
 
+def test_only_the_look_outside_runs_every_time() -> None:
+    assert STAGES.keys() - set(DECIDED) == {"inputs"}
+    assert not STAGES["inputs"].keys() & {"deps", "params"}
+
+
 def test_every_stage_file_is_in_the_graph() -> None:
     assert {file.stem for file in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(STAGES)
 
 
-@pytest.mark.parametrize("name", list(STAGES))
+@pytest.mark.parametrize("name", DECIDED)
 def test_params_are_those_that_the_stage_reads(name: str) -> None:
     """A stage's `Settings` are all that it can read; of `recipes`, a branch reads its own."""
     listed = {key.split(".")[0] for key in _body(name)["params"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,15 +23,28 @@ def _dvc(folder: Path, *arguments: str) -> str:
 
 
 def _stale(folder: Path) -> set[str]:
-    """Stages that `dvc repro` would run, without those that only follow from another."""
-    return set(json.loads(_dvc(folder, "status", "--json")))
+    """Stages that `dvc repro` would run: not `inputs`, which always runs, nor those that only follow from another."""
+    return set(json.loads(_dvc(folder, "status", "--json"))) - {"inputs"}
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project in which every stage has run, as far as DVC knows: each output is a small file."""
     folder = project.copy(tmp_path_factory.mktemp("project"))
+    for name in ("model/config.json", "model/model.safetensors", "tasks/mine.yaml", "mine.jsonl"):
+        (folder / "outside" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "outside" / name).write_text("{}")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["model"]["source"] = "outside/model"
+    params["data"]["suites"] |= {
+        "lines": {"kind": "jsonl", "options": {"path": "outside/mine.jsonl"}},
+        "tasks": {"kind": "lm_eval", "options": {"tasks": ["mine"], "include_path": "outside/tasks"}},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    _dvc(folder, "repro", "--quiet", "inputs")
     for path in _made(folder):
+        if path.name == "inputs.json":
+            continue
         inner = path if path.suffix else path / "file"
         inner.parent.mkdir(parents=True, exist_ok=True)
         inner.write_text(path.name)
@@ -43,7 +57,7 @@ def _made(folder: Path) -> Iterator[Path]:
     recipes = yaml.safe_load((folder / "params.yaml").read_text())["recipes"]
     for stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].values():
         body = stage.get("do", stage)
-        for entry in (*body["outs"], *body["deps"]):
+        for entry in (*body["outs"], *body.get("deps", ())):
             name = entry if isinstance(entry, str) else next(iter(entry))
             if name.startswith(("artifacts/", "reports/")):
                 for recipe in recipes if "foreach" in stage else [""]:
@@ -85,7 +99,7 @@ def test_what_comes_after_the_evidence_makes_none_of_it_stale(edited: Path) -> N
         params[section] = _moved(params[section])
     (edited / "params.yaml").write_text(yaml.safe_dump(params))
     assert not _stale(edited)
-    assert "Data and pipelines are up to date" in _dvc(edited, "repro", "--dry")
+    assert re.findall("Running stage '(.+)'", _dvc(edited, "repro", "--dry")) == ["inputs"]
 
 
 def test_what_decides_a_result_makes_it_stale(edited: Path) -> None:
@@ -112,3 +126,15 @@ def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> N
     (edited / "params.yaml").write_text(yaml.safe_dump(params))
     own = {f"{stage}@new" for stage in ("quantize", "compile", "evaluate", "benchmark")}
     assert _stale(edited) == own | {"quantize@fp16", "compile@fp16", "select", "report", "register"}
+
+
+def test_what_lies_outside_and_is_edited_under_its_name_makes_all_stale(edited: Path) -> None:
+    for file in (edited / "outside").rglob("*"):
+        file.touch()
+    _dvc(edited, "repro", "inputs")
+    assert not _stale(edited), "touched, and as it was"
+    keys = {"model/model.safetensors": "model.source", "tasks/mine.yaml": "data.suites.tasks"}
+    for name, key in (keys | {"mine.jsonl": "data.suites.lines"}).items():
+        (edited / "outside" / name).write_text("[]")  # of the same size
+        assert project.run(edited, "-m", "stages.inputs", check=True).stderr == f"inputs: {key} changed\n"
+    assert _stale(edited) == {"prepare"}
