@@ -15,7 +15,7 @@ from quantizers import Context, Traits
 from quantizers.parts import tensorrt_graph
 from quantizers.parts.tensorrt_graph import StandardGraph
 
-TRAITS = Traits(inputs=("weights", "standard graph"), compiled=True)
+TRAITS = Traits(inputs=("weights", "standard graph", "items"), compiled=True)
 
 
 class Options(BaseModel):
@@ -29,10 +29,5 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     tensorrt_graph.to_fp16(graph.model)
     graph.save(folder)
     fused.copy_serving_files(source, folder)
-    found = check.compare(context.model_folder, folder / fused.GRAPH, context.threads, context.seed)
-    return {
-        "weights": "float16",
-        "compute": "float16",
-        "logit_difference": f"{found['decode']:.0e}",
-        "int8_layers": [],
-    }
+    found = check.Original(context.model_folder, context.data_folder, context.threads).compare(folder / fused.GRAPH)
+    return {"weights": "float16", "compute": "float16", "against_torch": found.facts(), "int8_layers": []}

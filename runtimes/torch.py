@@ -42,10 +42,10 @@ class TorchRuntime:
             # is there to measure. In half precision the weights err more than that already.
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
-        self._model: Any = AutoModelForCausalLM.from_pretrained(
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
-        self._model.to(self.device).eval()
+        self.model.to(self.device).eval()
 
     def generate(
         self,
@@ -73,7 +73,7 @@ class TorchRuntime:
         finished = [False] * len(prompts)
         alive = list(range(len(prompts)))  # rows of the batch that still run
         for step in range(max_tokens):
-            output = self._model(
+            output = self.model(
                 ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
             )
             tokens = output.logits[:, -1].argmax(-1)
@@ -103,12 +103,12 @@ class TorchRuntime:
         for row, sequence in enumerate(sequences):
             ids[row, : len(sequence)] = torch.tensor(sequence)
         with torch.inference_mode():
-            output = self._model(ids.to(self.device), use_cache=False).logits.float().cpu().numpy()
+            output = self.model(ids.to(self.device), use_cache=False).logits.float().cpu().numpy()
         return [np.ascontiguousarray(output[row, : len(sequence)]) for row, sequence in enumerate(sequences)]
 
     def close(self) -> None:
         """Free the model."""
-        self._model = None
+        self.model = None
         if self.device == "cuda":
             torch.cuda.empty_cache()
 

@@ -12,6 +12,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import runtimes
+from export import check
 from host import interpreter
 from quantizers import Context
 from tests import tiny
@@ -56,3 +57,9 @@ def workshop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A tiny model, exported and calibrated: what every quantizer starts from."""
     model_folder: Path = request.getfixturevalue(f"tiny_{request.param}")
     return made.context(model_folder, tmp_path_factory.mktemp(request.param), made.items(model_folder, 32))
+
+
+@pytest.fixture(scope="session")
+def original(workshop: Context) -> check.Original:
+    """The tiny model in torch, with which its graphs are compared."""
+    return check.Original(workshop.model_folder, workshop.data_folder, made.THREADS)

@@ -1,25 +1,16 @@
-"""The exported graphs compute what torch computes, and a graph that does not is refused."""
+"""What the exported graphs hold; whether they compute what torch computes is in test_check.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from core import files
 from core.errors import ExportError
-from export import check, fused
+from export import fused
 from export.graph import Graph
 from quantizers import Context
-
-
-@pytest.mark.parametrize("kind", ["fused", "standard"])
-def test_graph_matches_torch_on_prefill_and_decode(workshop: Context, kind: str) -> None:
-    found = check.compare(workshop.model_folder, workshop.export_folder / kind / fused.GRAPH, 2, seed=1)
-    assert found["dtype"] == "float32"
-    assert float(found["prefill"]) < 1e-4
-    assert float(found["decode"]) < 1e-4
 
 
 def test_standard_graph_has_no_contrib_operator(workshop: Context) -> None:
@@ -37,24 +28,6 @@ def test_fused_graph_uses_grouped_query_attention(workshop: Context) -> None:
     graph = Graph(workshop.export_folder / "fused" / fused.GRAPH)
     kinds = [node.op_type for node in graph.model.graph.node]
     assert kinds.count("GroupQueryAttention") == 2
-
-
-def test_changed_weight_is_refused(workshop: Context, tmp_path: Path) -> None:
-    graph = Graph(workshop.export_folder / "fused" / fused.GRAPH)
-    name = graph.matmuls()[0].weight
-    graph.set_weight(name, graph.weight(name) * 1.5)
-    graph.save(tmp_path)
-    with pytest.raises(ExportError, match=r"differs from torch by .* the tolerance for float32 is 1e-04"):
-        check.compare(workshop.model_folder, tmp_path / fused.GRAPH, 2, seed=1)
-
-
-def test_nan_in_a_graph_is_refused(workshop: Context, tmp_path: Path) -> None:
-    graph = Graph(workshop.export_folder / "fused" / fused.GRAPH)
-    name = graph.matmuls()[0].weight
-    graph.set_weight(name, np.full_like(graph.weight(name), np.nan))
-    graph.save(tmp_path)
-    with pytest.raises(ExportError):
-        check.compare(workshop.model_folder, tmp_path / fused.GRAPH, 2, seed=1)
 
 
 def test_builder_failure_is_one_line(tmp_path: Path) -> None:

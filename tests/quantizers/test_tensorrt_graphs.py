@@ -37,15 +37,16 @@ def test_a_module_that_calibration_does_not_know_is_refused() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.7])
-def test_smoothing_changes_no_logit(workshop: Context, tmp_path: Path, alpha: float) -> None:
+def test_smoothing_changes_no_logit(
+    workshop: Context, original: check.Original, tmp_path: Path, alpha: float
+) -> None:
     """Also where norms share one weight, as they do in a model whose norms are all ones."""
     graph = _graph(workshop)
     sites = statistics.load(workshop.calibration_folder)
     folded = trt_int8.fold(graph, sites, alpha)
     assert any(not np.array_equal(folded[name].high, sites[name].high) for name in sites)
     graph.save(tmp_path)
-    found = check.compare(workshop.model_folder, tmp_path / fused.GRAPH, 2, seed=3)
-    assert max(float(found["prefill"]), float(found["decode"])) < 1e-4
+    original.compare(tmp_path / fused.GRAPH)
 
 
 def test_rotary_angles_stay_in_float32(workshop: Context) -> None:

@@ -13,9 +13,9 @@ from onnx import helper
 
 from core import paths
 from core.errors import EngineError, IntegrityError, RuntimeFault
-from export import fused
+from export import check, fused
 from host.gpu import Card
-from models import families, manifest
+from models import manifest
 from models.params import Recipe
 from pipelines import params
 from quantizers import Context
@@ -75,15 +75,11 @@ def test_an_engine_for_every_target_comes_out_as_it_was_meant(variant: Source, t
     assert {"engine.plan", "tokenizer.json", "genai_config.json"} <= set(written.files)
 
 
-def test_the_int8_graph_is_close_to_torch(int8: Source, workshop: Context) -> None:
+def test_the_int8_graph_is_close_to_torch(int8: Source, original: check.Original) -> None:
     """Through onnxruntime, which computes what the Q/DQ pairs say."""
-    from export import check
-
-    session = check._session(int8.folder / fused.GRAPH, 2)
-    ids = np.random.default_rng(0).integers(10, 290, (2, 28), dtype=np.int64)
-    ours = check._graph_logits(session, families.read(workshop.model_folder), ids, np.dtype("float16"))
-    theirs = check._torch_logits(workshop.model_folder, ids, 2)
-    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.99
+    dtype, ours = check._run(int8.folder / fused.GRAPH, original.rows, original.architecture, 2)
+    assert dtype == "float16"
+    assert np.corrcoef(np.concatenate(ours).ravel(), np.concatenate(original.logits).ravel())[0, 1] > 0.99
 
 
 def test_a_layer_that_lost_its_int8_is_named(int8: Source, workshop: Context, tmp_path: Path) -> None:
