@@ -3,7 +3,8 @@
 Steps: SmoothQuant folds activation outliers into the weights; each input's clipping range comes from calibration;
 the matmuls whose output suffers most stay in fp32; bias correction takes out the mean error of the rest; and the
 graph that onnxruntime makes of it is inspected: a matmul that was meant to run in integers and does not is an error,
-because a Q/DQ pair that does not fuse costs more than fp32 (up to 8 times more on a CPU).
+because a Q/DQ pair that does not fuse costs more than fp32 (up to 8 times more on a CPU). The embedding and the head
+are in 8 bits by block.
 
 Activations are uint8 with a zero point and weights int8 symmetric, the pair that onnxruntime's CPU kernels fuse
 (MatMulIntegerToFloat); outputs stay in fp32. TensorRT wants int8 on both sides: see trt_int8.py.
@@ -18,7 +19,6 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -47,14 +47,13 @@ class Options(plan.Options):
         default=0.05, ge=0, lt=1, description="share of matmuls kept in fp32, most sensitive first"
     )
     bias_correction: bool = True
-    embedding_bits: Literal[8, 32] = 8
 
 
 def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
     """Write the Q/DQ graph; raises QuantizationError naming the matmuls that did not come out as integer."""
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
-    embedding.untie(graph.model)
+    embedding.quantize(graph)
     made = plan.make(
         graph,
         context.calibration_folder,
@@ -66,8 +65,6 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     )
     if options.bias_correction:
         correct_bias(graph, made.sites, made.clips, options.per_channel, skip=made.kept)
-    if options.embedding_bits == 8:
-        embedding.quantize(graph.model)
     write_qdq(graph, made.clips, options.per_channel, skip=made.kept)
     graph.save(folder)
     fused.copy_serving_files(source, folder)

@@ -21,11 +21,11 @@ Groups: TypeAlias = NDArray[np.int64]
 
 
 def fold(graph: Graph, sites: Mapping[str, Site], alpha: float) -> dict[str, Site]:
-    """Smooth every input in place; returns the statistics as they are after it."""
+    """Smooth every input that a MatMul reads in place; returns the statistics of these as they are after it."""
     readers: dict[str, list[MatMul]] = {}
     for matmul in graph.matmuls():
         readers.setdefault(matmul.site, []).append(matmul)
-    return {name: fold_site(graph, site, readers[name], alpha) for name, site in sites.items()}
+    return {name: fold_site(graph, sites[name], readers[name], alpha) for name in sites if name in readers}
 
 
 def fold_site(graph: Graph, site: Site, readers: list[MatMul], alpha: float) -> Site:
