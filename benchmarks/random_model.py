@@ -13,13 +13,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import quantizers
 from calibration.params import CalibrateParams
 from core import files, progress
 from data import items
 from data.records import Item
 from models.params import Recipe
 from quantizers import Context
+from quantizers.parts import version
 
 VOCABULARY = 151_936
 SPECIAL_IDS = 3  # ids below are the tokenizer's pad, bos and eos
@@ -137,5 +137,5 @@ class RandomModel:
         """As stages/quantize.py would; returns its name."""
         context = Context(self.model, self._export, self._calibration, self._data, threads, seed=0)
         with files.atomic_folder(self.variant(name)) as target:
-            quantizers.make(name, self.recipes[name], context, target)
+            version.make(name, self.recipes[name], context, target)
         return name

@@ -11,6 +11,7 @@
     ├── QuantizationError            a recipe did not do what it promised
     ├── EngineError                  TensorRT could not make an engine of a graph
     ├── RuntimeFault                 an inference runtime failed
+    │   ├── RequestError             an engine cannot take this request; the others are not concerned
     │   └── OutOfMemory              a benchmark's worker could not get memory (benchmarks/measure/side.py)
     ├── RegistryError                MLflow could not be read or written
     ├── RolloutError                 a rollout may not start, or its record does not hold together
@@ -80,6 +81,10 @@ class EngineError(AssayError):
 
 class RuntimeFault(AssayError):  # noqa: N818 - RuntimeError is Python's own
     """An inference runtime failed while it loaded or answered."""
+
+
+class RequestError(RuntimeFault):
+    """A runtime cannot take this one request (a token id, a length); it goes on with the others."""
 
 
 class RegistryError(AssayError):

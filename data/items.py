@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 from core import files
 from core.errors import DataError
 from data.records import Item
+
+if TYPE_CHECKING:
+    from models.tokenizer import Tokenizer
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 SPLITS = ("train", "calibration", "evaluation", "benchmark")
@@ -45,26 +48,26 @@ class Prepared:
     prompt: str = ""
 
 
-def tokenize(items: Sequence[Item], tokenizer: Any) -> list[Prepared]:
+def tokenize(items: Sequence[Item], tokenizer: Tokenizer) -> list[Prepared]:
     """Items with `prompt_ids` (template with generation prompt) and `target_ids` (solution and end token, or empty).
 
     The template writes its own begin token, so none is added. A solution starts where the prompt ends, as generated
-    text would.
+    text would. Raises DataError naming an item that has no ids.
     """
-    prompts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": item.question}], tokenize=False, add_generation_prompt=True
+    prepared = []
+    for item in items:
+        prompt = tokenizer.render([{"role": "user", "content": item.question}])
+        try:
+            ids, target = tokenizer.encode(prompt), tokenizer.encode(item.solution or "")
+        except DataError as error:
+            raise DataError(f"item {item.id}: {error}") from error
+        end = [] if tokenizer.end_id is None else [tokenizer.end_id]
+        prepared.append(
+            Prepared(
+                item=item, prompt_ids=tuple(ids), target_ids=tuple(target + end if target else ()), prompt=prompt
+            )
         )
-        for item in items
-    ]
-    solutions = [item.solution or "" for item in items]
-    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-    target_ids = tokenizer(solutions, add_special_tokens=False)["input_ids"]
-    end = [tokenizer.eos_token_id]
-    return [
-        Prepared(item=item, prompt_ids=tuple(ids), target_ids=tuple(target + end if target else ()), prompt=prompt)
-        for item, prompt, ids, target in zip(items, prompts, prompt_ids, target_ids, strict=True)
-    ]
+    return prepared
 
 
 def save(folder: Path, split: str, rows: Sequence[Prepared]) -> Path:

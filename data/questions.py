@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from core import cli, files, progress
 from data import question_tables as tables
@@ -176,38 +175,17 @@ def _ending(word: str, ending: str) -> str:
 
 def score(lines: Sequence[dict[str, str]], model_folder: Path, most_tokens: int) -> list[tuple[str, bool]]:
     """The reply to each line, and whether it was cut off: greedy, in float32, by torch on 2 threads."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
     from models import tokenizer
+    from runtimes import torch
 
-    torch.set_num_threads(2)
-    words = tokenizer.load(model_folder)
-    words.padding_side = "left"
-    model: Any = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
-    ends = model.generation_config.eos_token_id
-    ends = {ends} if isinstance(ends, int) else set(ends)
-    prompts = [
-        words.apply_chat_template(
-            [{"role": "user", "content": line["question"]}], tokenize=False, add_generation_prompt=True
-        )
-        for line in lines
-    ]
+    words, model = tokenizer.load(model_folder), torch.load(model_folder, 2)
+    prompts = [words.chat([{"role": "user", "content": line["question"]}]) for line in lines]
     order = sorted(range(len(lines)), key=lambda index: len(prompts[index]))
     replies = [("", False)] * len(lines)
     batches = [order[start : start + 32] for start in range(0, len(order), 32)]
     for batch in progress.track(batches, "answer", unit="batch"):
-        inputs = words([prompts[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False)
-        with torch.inference_mode():
-            output = model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                max_new_tokens=most_tokens,
-                do_sample=False,
-            )
-        for index, ids in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            end = next((place for place, token in enumerate(ids) if token in ends), None)
-            replies[index] = (words.decode(ids[:end], skip_special_tokens=True), end is None)
+        for index, found in zip(batch, model.generate([prompts[i] for i in batch], most_tokens), strict=True):
+            replies[index] = words.answer(prompts[index], found.token_ids, special=False), not found.finished
     return replies
 
 

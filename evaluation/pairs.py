@@ -15,7 +15,7 @@ from evaluation.answers import write_kept
 from evaluation.records import Flip, TaskAccuracy
 from runtimes import Generation
 
-Decode = Callable[[Sequence[int]], str]
+Decode = Callable[[Sequence[int], Sequence[int]], str]  # prompt, answer → the answer's text
 MAX_EXAMPLES = 20  # flips in each direction that the record shows; the parquet file has all
 SIDE_FIELDS = (("ids", pa.list_(pa.int32())), ("text", pa.string()), ("right", pa.bool_()), ("finished", pa.bool_()))
 SCHEMA = pa.schema(
@@ -30,7 +30,9 @@ def pair(
     """Decode and score both answers to each row by the item's scoring rule."""
     pairs = []
     for row, one, other in zip(rows, reference, variant, strict=True):
-        sides = [Answer(made.token_ids, decode(made.token_ids), made.finished) for made in (one, other)]
+        sides = [
+            Answer(made.token_ids, decode(row.prompt_ids, made.token_ids), made.finished) for made in (one, other)
+        ]
         right = [scoring.is_right(row.item, side.text) for side in sides]
         pairs.append(Pair(row.item, sides[0], sides[1], right[0], right[1]))
     return pairs

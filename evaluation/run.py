@@ -57,8 +57,8 @@ def compare(
 ) -> tuple[Evaluation, list[Pair]]:
     """Compare `variant` with `reference` on `rows`; returns the record and every pair of answers that was looked at.
 
-    `decode` turns token ids into text with `</think>` visible; `vocabulary` is the width of the logits. Answers are
-    kept below `cache`: a killed run goes on where it was, another variant finds the reference's answers there.
+    `decode` turns an answer's ids into text with `</think>` visible; `vocabulary` is the width of the logits. Answers
+    are kept below `cache`: a killed run goes on where it was, another variant finds the reference's answers there.
     """
     begun = time.perf_counter()
     theirs = Answers(reference, rows, plan.decoding, cache / "reference")

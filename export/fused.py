@@ -21,6 +21,7 @@ from core.errors import ExportError
 
 GRAPH = "model.onnx"
 GRAPH_DATA = "model.onnx.data"
+CONFIG = "genai_config.json"
 
 
 def export(
@@ -31,9 +32,10 @@ def export(
     provider: str = "cpu",
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Write model.onnx, its external data, genai_config.json and the tokenizer's files into `folder`.
+    """Write model.onnx, its external data and genai_config.json into `folder`.
 
-    `extra` are the builder's own options. Raises ExportError with the builder's last lines if it fails.
+    No tokenizer: the builder writes one with transformers' own rules. `extra` are the builder's own options. Raises
+    ExportError with the builder's last lines if it fails.
     """
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", "local", "-i", str(model_folder)]
@@ -44,32 +46,22 @@ def export(
     if run.returncode != 0:
         last = " | ".join((run.stderr or run.stdout).strip().splitlines()[-3:])
         raise ExportError(f"onnxruntime-genai's builder failed on {model_folder}: {last}")
+    for file in folder.iterdir():
+        if file.name not in (GRAPH, GRAPH_DATA, CONFIG):
+            file.unlink()
     _forget_commit(folder / GRAPH)
-    _settle_config(model_folder, folder)
+    _search_greedily(folder / CONFIG)
 
 
-def _settle_config(model_folder: Path, folder: Path) -> None:
-    """Greedy search by default, and the pad token that the tokenizer has: the engine reads row lengths by it."""
-    path = folder / "genai_config.json"
+def _search_greedily(path: Path) -> None:
     config = json.loads(path.read_text())
     config["search"].update(do_sample=False, top_k=1)
-    config["model"]["pad_token_id"] = pad_token_id(model_folder, config["model"]["pad_token_id"])
     files.write_text(path, json.dumps(config, indent=2) + "\n")
 
 
-def pad_token_id(model_folder: Path, otherwise: int) -> int:
-    """The id to pad batches with. Right padding is found by this id, so it must never occur in a prompt."""
-    from models import tokenizer
-
-    found = tokenizer.load(model_folder).pad_token_id
-    return int(found) if found is not None else otherwise
-
-
 def copy_serving_files(graph_folder: Path, folder: Path) -> None:
-    """Copy what stands beside a graph (configuration and tokenizer) into a variant's folder."""
-    for file in sorted(graph_folder.iterdir()):
-        if file.is_file() and file.name not in (GRAPH, GRAPH_DATA):
-            shutil.copy(file, folder)
+    """Copy the configuration that stands beside a graph into a variant's folder."""
+    shutil.copy(graph_folder / CONFIG, folder)
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -54,7 +54,7 @@ def _causal_mask(length: int, attention_mask: Any) -> Any:
 def export(model_folder: Path, folder: Path, threads: int) -> None:
     """Write model.onnx (fp32) with external data and a genai_config.json that drives it into `folder`.
 
-    The configuration and tokenizer start from the fused graph's, which must stand in ../fused.
+    The configuration starts from the fused graph's, which must stand in ../fused.
     """
     from transformers import AutoModelForCausalLM
 

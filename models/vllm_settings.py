@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ConfigError, wrong_fields
-from models import manifest
+from models import manifest, tokenizer_identity
 from models.families import Architecture
 
 BLOCK_TOKENS = 16  # of vLLM's KV cache
@@ -77,7 +77,7 @@ def of(folder: Path) -> EngineSettings:
 def engine_arguments(settings: EngineSettings, folder: Path) -> dict[str, Any]:
     """Keyword arguments of vLLM's `EngineArgs` for the model in `folder`.
 
-    No tokenizer: token ids go in and come out, because transformers 5 may build another one than tokenizer.json says.
+    No tokenizer: token ids go in and come out, of the one function that measured the prompts (models/tokenizer.py).
     """
     return {
         "model": str(folder),
@@ -102,9 +102,11 @@ def engine_arguments(settings: EngineSettings, folder: Path) -> dict[str, Any]:
 def serve_arguments(settings: EngineSettings, folder: str, served_name: str, port: int = 8000) -> list[str]:
     """Arguments of `vllm serve` that start the very engine that was measured, for a Deployment's `args`.
 
-    `folder` is where the version's files are mounted, `served_name` what clients call the model.
+    `folder` is where the version's files are mounted, `served_name` what clients call the model. The tokenizer has a
+    folder of its own: beside config.json, transformers 5 may build another one than tokenizer.json says.
     """
     options: dict[str, object] = {
+        "tokenizer": f"{folder}/{tokenizer_identity.FOR_TRANSFORMERS}",
         "served-model-name": served_name,
         "port": port,
         "load-format": "safetensors",

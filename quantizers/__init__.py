@@ -6,7 +6,7 @@ A quantizer module has
 - `quantize(context, options, folder) -> dict[str, object]`: writes the variant's files into the empty `folder`
   and returns facts for the manifest (what was done, never a time or a path).
 
-What several quantizers share is in `parts/`.
+What several quantizers share is in `parts/`; `parts/version.py` makes a version of what a quantizer wrote.
 """
 
 from __future__ import annotations
@@ -76,13 +76,3 @@ def options(name: str, recipe: Recipe) -> BaseModel:
     except ValidationError as error:
         raise ConfigError(f"params.yaml: recipes.{name}.options: {wrong_fields(error)}") from error
     return checked
-
-
-def make(name: str, recipe: Recipe, context: Context, folder: Path) -> None:
-    """Make the variant that recipe `name` asks for in the empty `folder`, with its manifest."""
-    checked, about = options(name, recipe), traits(recipe)
-    context.require(about.inputs)
-    facts = plugins.load("quantizers", recipe.quantizer).quantize(context, checked, folder)
-    manifest.write(
-        folder, variant=name, recipe=recipe, model_folder=context.model_folder, facts=facts, libraries=about.libraries
-    )

@@ -20,7 +20,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from core import plugins
 from core.errors import DataError, IntegrityError
-from models import manifest, tokenizer
+from models import manifest, tokenizer, tokenizer_identity
 
 BATCH = 16  # prompts generated together
 
@@ -40,6 +40,7 @@ class ServedVariant(PythonModel):  # type: ignore[misc]  # mlflow ships no types
                 f"{config['manifest_sha256'][:12]}: register it again"
             )
         self._runtime = plugins.load("runtimes", made.runtime).load(folder, int(config["threads"]))
+        tokenizer_identity.verify(folder)
         self._tokenizer = tokenizer.load(folder)
         self._max_tokens = int(config["max_tokens"])
 
@@ -48,15 +49,12 @@ class ServedVariant(PythonModel):  # type: ignore[misc]  # mlflow ships no types
     ) -> list[str]:
         """One answer for each prompt or chat in `model_input`, in order."""
         limit = int((params or {}).get("max_tokens") or self._max_tokens)
-        texts = [
-            self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-            for chat in chats(model_input)
-        ]
+        prompts = [self._tokenizer.chat(chat) for chat in chats(model_input)]
         answers: list[str] = []
-        for start in range(0, len(texts), BATCH):
-            ids = self._tokenizer(texts[start : start + BATCH], add_special_tokens=False)["input_ids"]
-            for found in self._runtime.generate(ids, limit):
-                answers.append(self._tokenizer.decode(found.token_ids, skip_special_tokens=True))
+        for start in range(0, len(prompts), BATCH):
+            batch = prompts[start : start + BATCH]
+            for prompt, found in zip(batch, self._runtime.generate(batch, limit), strict=True):
+                answers.append(self._tokenizer.answer(prompt, found.token_ids, special=False))
         return answers
 
 

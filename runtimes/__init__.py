@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import plugins
-from core.errors import ConfigError
+from core.errors import ConfigError, RequestError
 from host import interpreter
 
 TokenIds: TypeAlias = Sequence[int]
@@ -51,7 +51,8 @@ class Runtime(Protocol):
         """Greedy continuation of all `prompts` as one batch, in order, at most `max_tokens` new tokens each.
 
         `ignore_eos` generates exactly `max_tokens` tokens (benchmarks). `on_step(i)` is called right after the i-th
-        token (from 0) of the batch exists, so that a caller can time TTFT and ITL.
+        token (from 0) of the batch exists, so that a caller can time TTFT and ITL. Raises RequestError: see
+        `check_ids`.
         """
         ...
 
@@ -97,7 +98,10 @@ class Engine(Protocol):
     samples: bool  # whether a temperature above 0 is possible
 
     def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
-        """Give a request a place; returns its handle. The caller keeps at most `max_batch` requests at a time."""
+        """Give a request a place; returns its handle. The caller keeps at most `max_batch` requests at a time.
+
+        Raises RequestError for one that it cannot take: see `check_ids`. The engine goes on with the others.
+        """
         ...
 
     def step(self) -> list[Event]:
@@ -147,6 +151,19 @@ def why_not_here(name: str) -> str | None:
     """Why runtime `name` cannot run on this machine; None if it can."""
     available: Callable[[], str | None] | None = getattr(plugins.load("runtimes", name), "available", None)
     return available() if available else None
+
+
+def check_ids(sequences: Sequence[TokenIds], rows: int) -> None:
+    """Raise RequestError for an empty sequence, or an id outside the embedding's `rows`.
+
+    Every runtime calls it with all that it is given: kernels read such a row from anywhere, or end the process.
+    """
+    for number, ids in enumerate(sequences):
+        if len(ids) == 0:
+            raise RequestError(f"sequence {number} has no tokens")
+        wrong = next((token for token in ids if not 0 <= token < rows), None)
+        if wrong is not None:
+            raise RequestError(f"sequence {number}: token id {wrong} is outside the {rows} embedding rows")
 
 
 def check_batch(name: str, batch: int, key: str) -> None:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import files
 from core.errors import ConfigError, RuntimeFault
-from models import manifest, tokenizer
+from models import manifest, tokenizer, tokenizer_identity
 from models.params import Recipe
-from runtimes import Engine, Event, Generation, Logits, Runtime, Sampling, TokenIds, Traits
+from models.tokenizer import Tokenizer
+from runtimes import Engine, Event, Generation, Logits, Runtime, Sampling, TokenIds, Traits, check_ids
 
 FILE = "echo.json"
 TRAITS = Traits()
 VARIABLE = "ASSAY_ECHO"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 class Behaviour(BaseModel):
@@ -65,9 +63,7 @@ def engine(folder: Path, threads: int, max_batch: int) -> Engine:
 def write(folder: Path, model_folder: Path, variant: str = "echo", how: Behaviour | None = None) -> manifest.Manifest:
     """Make `folder` an echo version: the model's tokenizer files, `how` as echo.json, and the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in TOKENIZER_FILES:
-        if (model_folder / name).exists():
-            shutil.copyfile(model_folder / name, folder / name)
+    tokenizer_identity.adopt(model_folder, folder)
     if how is not None:
         files.write_text(folder / FILE, how.model_dump_json(indent=2) + "\n")
     recipe = Recipe(quantizer="none", runtime="echo")
@@ -90,16 +86,14 @@ def behaviour(folder: Path) -> Behaviour:
     return found
 
 
-def answer(words: Any, prompt: TokenIds) -> list[int]:
+def answer(words: Tokenizer, prompt: TokenIds) -> list[int]:
     """The prompt's ordinary tokens, after a `</think>` if the prompt opens a thought that it does not close."""
     tokens = list(prompt)
-    special = set(words.all_special_ids)
-    vocabulary = words.get_vocab()
-    opening, closing = vocabulary.get("<think>"), vocabulary.get("</think>")
-    plain = [token for token in tokens if token not in special | {opening, closing}]
+    opening, closing = words.vocabulary.get("<think>"), words.vocabulary.get("</think>")
+    plain = [token for token in tokens if token not in words.special_ids and token not in (opening, closing)]
     tags = [token for token in tokens if token in (opening, closing)]
-    opens = closing is not None and bool(tags) and tags[-1] == opening
-    return [closing, *plain] if opens else plain
+    opens = bool(tags) and tags[-1] == opening
+    return [closing, *plain] if closing is not None and opens else plain
 
 
 class EchoRuntime:
@@ -120,6 +114,7 @@ class EchoRuntime:
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
         """See the contract; with `ignore_eos` the prompt is repeated."""
+        check_ids(prompts, self._words.rows)
         answers = [answer(self._words, prompt) for prompt in prompts]
         if ignore_eos:
             answers = [(tokens or [0]) * max_tokens for tokens in answers]
@@ -157,6 +152,7 @@ class EchoEngine:
 
     def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
         """See the contract."""
+        check_ids([prompt], self._words.rows)
         handle = next(self._handles)
         tokens = answer(self._words, prompt)
         if sampling.ignore_eos:

@@ -59,8 +59,7 @@ def engine(folder: Path, threads: int, max_batch: int) -> Engine:
     found = _faults(folder)
     healthy: Engine = plugins.load("runtimes", found.runtime).engine(folder, threads, max_batch)
     words = tokenizer.load(folder)
-    vocabulary = words.get_vocab()
-    marks = {*words.all_special_ids, vocabulary.get("<think>"), vocabulary.get("</think>")}
+    marks = {*words.special_ids, words.vocabulary.get("<think>"), words.vocabulary.get("</think>")}
     return FaultyEngine(healthy, found.how, marks)
 
 

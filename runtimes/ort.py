@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import RuntimeFault
-from runtimes import Engine, Generation, Logits, TokenIds, Traits
+from runtimes import Engine, Generation, Logits, TokenIds, Traits, check_ids
 from runtimes.onnxruntime_genai import genai_config
 from runtimes.onnxruntime_genai.continuous_batching import ContinuousBatching
 from runtimes.onnxruntime_genai.genai_engine import GenaiEngine
@@ -49,7 +49,7 @@ class OrtRuntime:
         self._genai = genai_config.import_genai()
         settings = genai_config.read(folder)
         self._eos = genai_config.ends(settings)
-        self._pad = int(settings["model"]["pad_token_id"])
+        self._rows = genai_config.rows(settings)
         self._context = int(settings["model"]["context_length"])
         self._model: Any = self._genai.Model(genai_config.configure(self._genai, folder, threads))
 
@@ -62,6 +62,7 @@ class OrtRuntime:
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
         """Greedy continuation of `prompts` as one batch; see the contract in runtimes/__init__.py."""
+        check_ids(prompts, self._rows)
         longest = max(map(len, prompts))
         total = longest + max_tokens
         if total > self._context:
@@ -82,6 +83,7 @@ class OrtRuntime:
 
     def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
         """Teacher forcing of one batch, as a single prefill."""
+        check_ids(sequences, self._rows)
         padded = self._padded(sequences)
         generator = self._generator(len(sequences), padded.shape[1] + 1, 0)
         generator.append_tokens(padded)
@@ -101,7 +103,7 @@ class OrtRuntime:
 
     def _padded(self, sequences: Sequence[TokenIds]) -> np.ndarray[Any, np.dtype[np.int32]]:
         """int32 of shape (batch, longest), padded on the right: the engine finds each row's length by its padding."""
-        padded = np.full((len(sequences), max(map(len, sequences))), self._pad, dtype=np.int32)
+        padded = np.full((len(sequences), max(map(len, sequences))), genai_config.PADDING, dtype=np.int32)
         for row, sequence in enumerate(sequences):
             padded[row, : len(sequence)] = sequence
         return padded

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from core.errors import RuntimeFault
 from host import gpu
 from models.families import Architecture
-from runtimes import Generation, Logits, TokenIds, Traits
+from runtimes import Generation, Logits, TokenIds, Traits, check_ids
 from trt import library, profiles
 from trt.library import Library
 from trt.profiles import Profile
@@ -63,7 +63,7 @@ class TensorRTRuntime:
     def __init__(self, session: Session, known: Sequence[Profile], architecture: Architecture, version: str) -> None:
         self.version = version
         self._session, self._profiles = session, list(known)
-        self._ends = set(architecture.eos_token_ids)
+        self._ends, self._rows = set(architecture.eos_token_ids), architecture.vocabulary
         self._largest = max(profile.batch.high for profile in known)
 
     def generate(
@@ -78,6 +78,7 @@ class TensorRTRuntime:
 
         Raises RuntimeFault before the first step when a later one would exceed every profile.
         """
+        check_ids(prompts, self._rows)
         size = len(prompts) if on_step else self._largest
         answers: list[Generation] = []
         for start in range(0, len(prompts), size):
@@ -86,6 +87,7 @@ class TensorRTRuntime:
 
     def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
         """Teacher forcing, each batch as a single prefill."""
+        check_ids(sequences, self._rows)
         found: list[Logits] = []
         for start in range(0, len(sequences), self._largest):
             part = sequences[start : start + self._largest]

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, Cache
 from transformers.cache_utils import DynamicLayer
 
 from models import families, manifest
-from runtimes import Generation, Logits, TokenIds, Traits
+from runtimes import Generation, Logits, TokenIds, Traits, check_ids
 
 TRAITS = Traits(requirements=("torch",), out_of_memory=("out of memory", "can't allocate memory"))
 # A finished row costs what a running one does, but leaving it out copies the KV cache: done once an eighth finished.
@@ -59,6 +59,7 @@ class TorchRuntime:
 
         The tokens are those of transformers' own greedy `generate`; finished rows leave the batch, so it is faster.
         """
+        check_ids(prompts, self.architecture.vocabulary)
         with torch.inference_mode():
             return self._generate(prompts, max_tokens, ignore_eos, on_step)
 
@@ -98,6 +99,7 @@ class TorchRuntime:
 
     def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
         """Teacher forcing of one right-padded batch: causal attention never lets a real token see the padding."""
+        check_ids(sequences, self.architecture.vocabulary)
         width = max(map(len, sequences))
         ids = torch.zeros(len(sequences), width, dtype=torch.long)
         for row, sequence in enumerate(sequences):

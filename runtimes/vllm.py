@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ResourceError, RuntimeFault
+from core.errors import RequestError, ResourceError, RuntimeFault
 from host import gpu, interpreter
-from models import manifest, vllm_settings
-from runtimes import Engine, Event, Generation, Logits, Sampling, TokenIds, Traits
+from models import manifest, tokenizer_identity, vllm_settings
+from runtimes import Engine, Event, Generation, Logits, Sampling, TokenIds, Traits, check_ids
 
 # Ours unless the user says otherwise: one process; no sampler that is compiled at the first request; no hub.
 VARIABLES = {
@@ -77,7 +77,8 @@ class VllmRuntime:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.version = metadata.version("vllm")
-        self._ends = list(manifest.read(folder).architecture.eos_token_ids)
+        architecture = manifest.read(folder).architecture
+        self._ends, self._rows = list(architecture.eos_token_ids), architecture.vocabulary
         # Raw logits of the whole vocabulary, so that divergence is a sum over all of it and not over a top k.
         self._engine: Any = _start(folder, threads, max_logprobs=-1, logprobs_mode="raw_logits")
         self._context = int(self._engine.model_config.max_model_len)
@@ -97,6 +98,7 @@ class VllmRuntime:
         """
         from vllm.sampling_params import RequestOutputKind
 
+        check_ids(prompts, self._rows)
         kind = RequestOutputKind.DELTA if on_step else RequestOutputKind.FINAL_ONLY
         ends = [] if ignore_eos else self._ends
         options = {"max_tokens": max_tokens, "ignore_eos": ignore_eos, "stop_token_ids": ends, "output_kind": kind}
@@ -122,6 +124,7 @@ class VllmRuntime:
         """
         from vllm.sampling_params import RequestOutputKind
 
+        check_ids(sequences, self._rows)
         options = {
             "max_tokens": 1,
             "prompt_logprobs": -1,
@@ -149,7 +152,7 @@ class VllmRuntime:
 
     def _submit(self, tokens: TokenIds, max_tokens: int, options: dict[str, Any]) -> str:
         if len(tokens) + max_tokens > self._context:
-            raise RuntimeFault(
+            raise RequestError(
                 f"prompt of {len(tokens)} tokens and max_tokens {max_tokens} exceed the engine's context of "
                 f"{self._context}: lower generation.max_tokens or raise engine.max_model_len in the recipe's options"
             )
@@ -166,7 +169,8 @@ class VllmEngine:
 
     def __init__(self, folder: Path, threads: int, max_batch: int) -> None:
         self.version = metadata.version("vllm")
-        self._ends = frozenset(manifest.read(folder).architecture.eos_token_ids)
+        architecture = manifest.read(folder).architecture
+        self._ends, self._rows = frozenset(architecture.eos_token_ids), architecture.vocabulary
         self._engine: Any = _start(folder, threads)
         self.max_batch = min(max_batch, int(self._engine.vllm_config.scheduler_config.max_num_seqs))
         self.context_tokens = int(self._engine.model_config.max_model_len)
@@ -177,8 +181,9 @@ class VllmEngine:
         """See the contract."""
         from vllm.sampling_params import RequestOutputKind
 
+        check_ids([prompt], self._rows)
         if len(prompt) + max_tokens > self.context_tokens:
-            raise RuntimeFault(f"{len(prompt)} + {max_tokens} tokens exceed the context of {self.context_tokens}")
+            raise RequestError(f"{len(prompt)} + {max_tokens} tokens exceed the context of {self.context_tokens}")
         ends: frozenset[int] = frozenset() if sampling.ignore_eos else self._ends
         handle = next(self._handles)
         _add(
@@ -246,6 +251,7 @@ def _start(folder: Path, threads: int, **changed: Any) -> Any:
     from vllm import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 
+    tokenizer_identity.verify(folder)  # with the libraries of this environment, before the minutes that a load takes
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")

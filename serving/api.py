@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from core.errors import DataError
 from serving import stream, wire
 from serving.completion import Completion, begin
 from serving.service import Service
@@ -38,8 +40,9 @@ def router(service: Service, limited: Callable[[Endpoint], Endpoint]) -> APIRout
     async def completions(request: Request) -> Response:
         """OpenAI's text completions: the prompt as it is, the completion unsplit."""
         body = wire.parse(wire.CompletionRequest, await body_of(request, service))
-        prompt = service.tokenizer.encode(body.prompt) if isinstance(body.prompt, str) else body.prompt
-        service.tokenizer.check(prompt)
+        words = service.tokenizer
+        with _prompt_faults("prompt"):
+            prompt = words.encode(body.prompt) if isinstance(body.prompt, str) else words.checked(body.prompt)
         completion = begin(service, body, prompt, body.max_tokens, split=False, fresh=wants_fresh(request))
         return await _openai(request, service, body, completion, chat=False)
 
@@ -103,11 +106,21 @@ def chat_prompt(service: Service, messages: list[dict[str, Any]]) -> list[int]:
     from jinja2 import TemplateError
 
     try:
-        return service.tokenizer.chat(messages)
+        with _prompt_faults("messages"):
+            return service.tokenizer.chat(messages)
     except TemplateError as error:
         raise ApiError(
             400, f"the chat template refuses these messages: {error}", "bad_messages", "messages"
         ) from None
+
+
+@contextmanager
+def _prompt_faults(param: str) -> Iterator[None]:
+    """A text or ids that are no prompt for this model are the client's error."""
+    try:
+        yield
+    except DataError as error:
+        raise ApiError(400, str(error), "invalid_value", param) from None
 
 
 def _models(service: Service) -> Endpoint:

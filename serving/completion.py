@@ -78,8 +78,7 @@ class Completion:
             raise ApiError(503, f"the engine has failed: {fault}", "engine_failed") from None
         loop = asyncio.get_running_loop()
         alarm = loop.call_later(self.service.settings.request_timeout_s, scheduler.cancel, request, "timeout")
-        tokenizer = self.service.tokenizer
-        decoder = Decoder(tokenizer, self.split and tokenizer.thinking(request.prompt), self.split, self.stop)
+        decoder = Decoder(self.service.tokenizer, request.prompt, self.split, self.stop)
         try:
             seen = 0
             while True:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.errors import RuntimeFault
+from core.errors import RequestError, RuntimeFault
 from runtimes import Engine, Event, Sampling
 
 STOP_S = 5.0  # a step that takes longer is left to the end of the process
@@ -179,8 +179,12 @@ class Scheduler:
                     self.engine.cancel(request.handle)
             while self._waiting and len(self._running) < self.engine.max_batch:
                 request = self._waiting[0]  # taken out only once it has a place: a failure must find it somewhere
-                request.handle = self.engine.submit(request.prompt, request.max_tokens, request.sampling)
-                self._running[request.handle] = self._waiting.popleft()
+                try:
+                    request.handle = self.engine.submit(request.prompt, request.max_tokens, request.sampling)
+                except RequestError as error:  # its own fault: the others go on
+                    self._end(self._waiting.popleft(), str(error))
+                else:
+                    self._running[request.handle] = self._waiting.popleft()
         return True
 
     def _report(self, events: list[Event]) -> None:
@@ -201,9 +205,14 @@ class Scheduler:
             left = [*self._running.values(), *self._waiting]
             self._running.clear()
             self._waiting.clear()
-        lost = [(request, Event(-1, None, "error", why)) for request in left]
+        for request in left:
+            self._end(request, why)
+
+    def _end(self, request: Request, why: str) -> None:
+        """Tell a request's reader that it gets no answer."""
         if self._loop:
-            self._loop.call_soon_threadsafe(_deliver, lost, time.perf_counter())
+            event = Event(-1, None, "error", why)
+            self._loop.call_soon_threadsafe(_deliver, [(request, event)], time.perf_counter())
 
 
 def _deliver(found: list[tuple[Request, Event]], now_s: float) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import runtimes
 from core import plugins
 from core.errors import ConfigError, ResourceError
-from models import manifest
+from models import manifest, tokenizer, tokenizer_identity
+from models.tokenizer import Tokenizer
 from runtimes import Engine
 from serving.auth import Keys
 from serving.cache import Cache
 from serving.metrics import Metrics
 from serving.scheduler import Scheduler
 from serving.server_settings import Settings
-from serving.tokenization import Tokenizer
 from serving.wire import ApiError
 
 
@@ -63,12 +63,16 @@ class Service:
 
 
 def load(settings: Settings) -> Service:
-    """Verify the folder, then load it. Raises IntegrityError that names each wrong file, before a byte is loaded.
+    """Verify the folder, then load it.
+
+    Raises IntegrityError that names each wrong file, before a byte is loaded, or a text of which the tokenizer here
+    makes other ids than the version was made with.
 
     ResourceError where the version's runtime cannot run on this machine.
     """
     made = manifest.verify(settings.folder)
     digest = manifest.digest(settings.folder)
+    tokenizer_identity.verify(settings.folder)
     keys = Keys(settings.api_keys_file)
     plugin = plugins.load("runtimes", made.runtime)
     if not hasattr(plugin, "engine"):
@@ -89,7 +93,7 @@ def load(settings: Settings) -> Service:
         settings=settings,
         digest=digest,
         names=frozenset({settings.model_name, made.variant, digest, digest[:12]}),
-        tokenizer=Tokenizer(settings.folder),
+        tokenizer=tokenizer.load(settings.folder),
         scheduler=Scheduler(make, settings.max_queue, settings.queue_delay_ms, count),
         metrics=metrics,
         keys=keys,

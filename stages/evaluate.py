@@ -12,7 +12,6 @@ its runtime ends the run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import runtimes
@@ -25,13 +24,12 @@ from data.items import Prepared
 from drift import metrics
 from drift.metrics import Pair
 from evaluation import pairs, run, systems
-from evaluation.pairs import Decode
 from evaluation.params import EvaluateParams, GenerationParams
 from evaluation.records import Evaluation
 from evaluation.run import EvaluationPlan
 from evaluation.systems import System
 from host.params import MachineParams
-from models import families, manifest, tokenizer
+from models import manifest, tokenizer
 from models.params import Recipes
 
 AGAINST = paths.ARTIFACTS / "against"
@@ -95,20 +93,10 @@ def _compare(
     plan: EvaluationPlan, reference: System, folder: Path, rows: list[Prepared], threads: int
 ) -> tuple[Evaluation, list[Pair]]:
     variant = systems.version(folder, threads, plan.name)
-    width = families.read(paths.MODEL).vocabulary
-    compared = run.compare(plan, reference, variant, rows, _decoder(paths.MODEL), width, paths.CACHE)
+    words = tokenizer.load(paths.MODEL)
+    compared = run.compare(plan, reference, variant, rows, words.answer, words.rows, paths.CACHE)
     variant.close()
     return compared
-
-
-def _decoder(model_folder: Path) -> Decode:
-    """Token ids to text by the original's tokenizer, special tokens such as `</think>` kept."""
-    words = tokenizer.load(model_folder)
-
-    def decode(token_ids: Sequence[int]) -> str:
-        return str(words.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-    return decode
 
 
 if __name__ == "__main__":

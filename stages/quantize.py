@@ -17,6 +17,7 @@ from host.params import MachineParams
 from models import manifest
 from models.params import Recipes
 from quantizers import Context
+from quantizers.parts import version
 
 
 class Settings(Recipes):
@@ -42,7 +43,7 @@ def main() -> None:
     target = paths.VARIANTS / name
     try:
         with files.atomic_folder(target) as folder:
-            quantizers.make(name, recipe, context, folder)
+            version.make(name, recipe, context, folder)
     except (AssayError, MemoryError) as error:
         if asked.strict:
             raise

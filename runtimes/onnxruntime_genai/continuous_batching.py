@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import RuntimeFault
-from runtimes import Event, Sampling, TokenIds
+from core.errors import RequestError, RuntimeFault
+from runtimes import Event, Sampling, TokenIds, check_ids
 from runtimes.onnxruntime_genai import genai_config
 
 CHUNK_TOKENS = 512  # prompt tokens, padding included, that one step prefills
@@ -79,8 +79,9 @@ class ContinuousBatching:
 
     def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
         """See the contract in runtimes/__init__.py."""
+        check_ids([prompt], self._vocabulary)
         if len(prompt) + max_tokens > self.context_tokens:
-            raise RuntimeFault(f"{len(prompt)} + {max_tokens} tokens exceed the context of {self.context_tokens}")
+            raise RequestError(f"{len(prompt)} + {max_tokens} tokens exceed the context of {self.context_tokens}")
         ends: frozenset[int] = frozenset() if sampling.ignore_eos else self._eos
         sequence = Sequence(next(self._handles), np.asarray(prompt, np.int64), max_tokens, sampler(sampling), ends)
         self._prefilling.append(sequence)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import RuntimeFault
-from runtimes import Event, Sampling, TokenIds
+from runtimes import Event, Sampling, TokenIds, check_ids
 from runtimes.onnxruntime_genai import genai_config
 
 
@@ -27,6 +27,7 @@ class GenaiEngine:
         self.version = genai_config.version()
         self._genai = genai_config.import_genai()
         settings = genai_config.read(folder)
+        self._rows = genai_config.rows(settings)
         self.context_tokens = int(settings["model"]["context_length"])
         built = settings.get("engine", {}).get("dynamic_batching")  # a graph built with paged attention says so
         self.max_batch = min(max_batch, built.get("max_batch_size", max_batch)) if built else max_batch
@@ -43,6 +44,7 @@ class GenaiEngine:
 
     def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
         """See the contract."""
+        check_ids([prompt], self._rows)
         request = self._engine.create_request()
         options = self._genai.TurnOptions(request)
         options.set_max_generated_tokens(max_tokens)

@@ -24,7 +24,7 @@ def test_round_trip(tmp_path: Path, tiny_qwen2: Path) -> None:
     assert items.load(tmp_path, "train") == rows
     assert words.decode(rows[0].prompt_ids) == rows[0].prompt
     assert rows[0].prompt.endswith("<think>\n")
-    assert rows[0].target_ids[-1] == words.eos_token_id
+    assert rows[0].target_ids[-1] == words.end_id
     assert rows[1].target_ids == ()
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from export import fused
-from models import manifest
+from models import manifest, tokenizer_identity
 from models.params import Recipe
 from pipelines import params
 from rehearsal.processes import free_ports
@@ -78,6 +78,7 @@ def test_only_the_code_of_the_server_is_sent_to_the_builder() -> None:
 def test_a_real_version_is_served_by_what_the_image_holds_and_nothing_more(tiny_qwen2: Path, tmp_path: Path) -> None:
     variant = tmp_path / "variant"
     fused.export(tiny_qwen2, variant, 2)
+    tokenizer_identity.adopt(tiny_qwen2, variant)
     recipe = Recipe(quantizer="none", runtime="ort")
     manifest.write(variant, variant="fp32", recipe=recipe, model_folder=tiny_qwen2, facts={})
     image = _lay_out(tmp_path / "image", variant)

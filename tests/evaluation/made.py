@@ -75,7 +75,7 @@ def version(
     for row in prepared:
         luck = random.Random(f"{seed} {row.item.id}").random()
         said = row.item.answer if luck >= wrong else "0"
-        ids = words.encode(f"so</think>\n\\boxed{{{said}}}", add_special_tokens=False)
+        ids = words.encode(f"so</think>\n\\boxed{{{said}}}")
         answers[" ".join(map(str, row.prompt_ids))] = [ids, True]
     vocabulary = families.read(model_folder).vocabulary
     folder.mkdir(parents=True, exist_ok=True)

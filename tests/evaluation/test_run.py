@@ -14,7 +14,7 @@ from evaluation import pairs, run, systems
 from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
 from evaluation.run import EvaluationPlan
-from models import families, tokenizer
+from models import tokenizer
 from tests.evaluation import made
 
 pytestmark = pytest.mark.usefixtures("canned")
@@ -48,8 +48,7 @@ def compare(
     words = tokenizer.load(model)
     folders = [made.version(tmp_path / name, model, rows, **how) for name, how in (("ref", one), ("v", other))]  # type: ignore[arg-type] # seed is an int
     both = [systems.version(folder, 1, folder.name) for folder in folders]
-    width = families.read(model).vocabulary
-    return run.compare(asked, both[0], both[1], rows, words.decode, width, tmp_path / "cache")
+    return run.compare(asked, both[0], both[1], rows, words.answer, words.rows, tmp_path / "cache")
 
 
 def test_equal_systems_pass_with_every_figure_at_its_ideal(

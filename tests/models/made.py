@@ -16,9 +16,10 @@ from core import plugins
 from data.items import Prepared, save
 from data.records import Item
 from export import fused, standard
-from models import families, manifest
+from models import families
 from models.params import Recipe
 from quantizers import Context, Input
+from quantizers.parts import version
 
 THREADS = 2
 CALIBRATE = CalibrateParams(prefill_items=16, decode_items=8, decode_steps=8, batch=4, sample_rows=128)
@@ -62,14 +63,7 @@ def variant(name: str, recipe: Recipe, context: Context, folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as place:
         named = _only(about.inputs, context, Path(place))
         facts = quantizer.quantize(named, quantizers.options(name, recipe), folder)
-    manifest.write(
-        folder,
-        variant=name,
-        recipe=recipe,
-        model_folder=context.model_folder,
-        facts=facts,
-        libraries=about.libraries,
-    )
+    version.finish(name, recipe, context, folder, facts)
     return folder
 
 

@@ -49,6 +49,7 @@ def test_what_was_measured_is_what_serves() -> None:
     served = vllm_settings.serve_arguments(SETTINGS, "/models/v", "assay", port=9000)
     assert served == [
         "/models/v",
+        "--tokenizer=/models/v/tokenizer",
         "--served-model-name=assay",
         "--port=9000",
         "--load-format=safetensors",
@@ -63,7 +64,7 @@ def test_what_was_measured_is_what_serves() -> None:
         "--no-enable-prefix-caching",
         "--enforce-eager",
     ]
-    for name, value in (argument[2:].split("=") for argument in served[4:12]):
+    for name, value in (argument[2:].split("=") for argument in served[5:13]):
         assert str(engine[name.replace("-", "_")]) == value
     assert engine["enforce_eager"] is True
     assert engine["enable_prefix_caching"] is False

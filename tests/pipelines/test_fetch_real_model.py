@@ -150,12 +150,12 @@ def test_the_model_passes_the_projects_own_checks_and_answers(tmp_path: Path) ->
         "<|im_start|>user\nhi<|im_end|>\n",
         "def f(x):\n    return x\n",
     ):
-        assert words.decode(words.encode(text, add_special_tokens=False)) == text
-    assert words.convert_ids_to_tokens(words.encode("1,  23")) == ["1", ",", "ĠĠ", "2", "3"], "SmolLM's own splitting"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    prompt = words.apply_chat_template(
-        [{"role": "user", "content": "What is the capital of France?"}], tokenize=False, add_generation_prompt=True
+        assert words.decode(words.encode(text)) == text
+    assert [words.decode([token]) for token in words.encode("1,  23")] == ["1", ",", "  ", "2", "3"], (
+        "SmolLM's own splitting"
     )
-    ids = torch.tensor([words.encode(prompt, add_special_tokens=False)])
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    prompt = words.chat([{"role": "user", "content": "What is the capital of France?"}])
+    ids = torch.tensor([prompt])
     output = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=16)
-    assert words.decode(output[0, ids.shape[1] :], skip_special_tokens=True) == "The capital of France is Paris."
+    assert words.answer(prompt, output[0, len(prompt) :].tolist(), special=False) == "The capital of France is Paris."

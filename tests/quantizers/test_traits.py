@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import quantizers
 from core import plugins
 from core.errors import DataError
 from models.params import Recipe
 from quantizers import Context, Traits
+from quantizers.parts import version
 
 DEFAULTS = Traits(inputs=())
 ALL = {name: plugins.load("quantizers", name).TRAITS for name in plugins.known("quantizers")}
@@ -32,6 +32,6 @@ def test_a_missing_input_is_named_before_any_work(workshop: Context, tmp_path: P
     gone = replace(workshop, calibration_folder=tmp_path / "calibration")
     recipe = Recipe(quantizer="static_int8", runtime="ort")
     with pytest.raises(DataError, match=r"calibration not found: .* reads the statistics; run `dvc repro`"):
-        quantizers.make("int8", recipe, gone, tmp_path)
+        version.make("int8", recipe, gone, tmp_path)
     assert not list(tmp_path.iterdir())
-    quantizers.make("fp32", Recipe(quantizer="none", runtime="ort"), gone, tmp_path / "fp32")
+    version.make("fp32", Recipe(quantizer="none", runtime="ort"), gone, tmp_path / "fp32")

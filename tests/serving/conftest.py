@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from export import fused
-from models import manifest
+from models import manifest, tokenizer_identity
 from models.params import Recipe
 from runtimes import echo
 from tests.serving.running import Server, server
@@ -21,6 +21,7 @@ def real_version(tiny_qwen2: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A tiny Qwen2 for onnxruntime-genai, in fp32."""
     folder = tmp_path_factory.mktemp("served") / "fp32"
     fused.export(tiny_qwen2, folder, 2)
+    tokenizer_identity.adopt(tiny_qwen2, folder)
     recipe = Recipe(quantizer="none", runtime="ort")
     manifest.write(folder, variant="fp32", recipe=recipe, model_folder=tiny_qwen2, facts={})
     return folder

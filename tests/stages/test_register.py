@@ -245,10 +245,9 @@ def test_an_onnx_variant_answers_elsewhere_as_it_answers_here(root: Path, worksh
     folder = paths.VARIANTS / "int8-static"
     words = tokenizer.load(folder)
     chat = [{"role": "user", "content": PROMPT}]
-    text = words.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    ids = words(text, add_special_tokens=False)["input_ids"]
+    ids = words.chat(chat)
     runtime = ort.load(folder, settings.machine.threads)
-    expected = words.decode(runtime.generate([ids], TOKENS)[0].token_ids, skip_special_tokens=True)
+    expected = words.answer(ids, runtime.generate([ids], TOKENS)[0].token_ids, special=False)
     runtime.close()
 
     elsewhere = tmp_path / "elsewhere"
