@@ -156,7 +156,12 @@ def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
     made, outside = tmp_path / "made", tmp_path / "outside"
     outside.write_text("first")
     with seaweed.s3(tmp_path, bucket="dvc") as s3:
-        variables = {"ASSAY_DVC_REMOTE_URL": "s3://dvc/cache", "MADE": str(made), "OUTSIDE": str(outside), **s3.environment}
+        variables = {
+            "ASSAY_DVC_REMOTE_URL": "s3://dvc/cache",
+            "MADE": str(made),
+            "OUTSIDE": str(outside),
+            **s3.environment,
+        }
         developer = "source ci/environment && ci/repro-shared report && rm -r artifacts reports"
         subprocess.run(["bash", "-c", developer], cwd=project.folder, env=os.environ | variables, check=True)
         assert len(made.read_text().split()) == 10, "a developer, whose machine can measure neither, made everything"
