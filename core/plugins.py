@@ -7,7 +7,7 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from core.errors import ConfigError, wrong_fields
 
@@ -28,6 +28,19 @@ def module_name(package: str, name: str) -> str:
         hint = f"write '{near}', as its file is called" if near in names else f"known: {', '.join(names)}"
         raise ConfigError(f"{package} has no '{name}'; {hint}")
     return f"{package}.{name}"
+
+
+def name_of(package: str) -> AfterValidator:
+    """For a field that names a plugin: `Annotated[str, plugins.name_of("runtimes")]`."""
+
+    def check(name: str) -> str:
+        try:
+            module_name(package, name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+    return AfterValidator(check)
 
 
 def load(package: str, name: str) -> ModuleType:

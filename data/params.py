@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from core import plugins
-from core.errors import ConfigError
 from core.params import Section
 
 
 class SuiteParams(Section):
     """One source of items. `kind` is a file in data/suites/; `options` is checked by that file's own model."""
 
-    kind: str
+    kind: Annotated[str, plugins.name_of("data.suites")]
     weight: float = Field(default=1.0, gt=0)
     options: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("kind")
-    @classmethod
-    def _file_exists(cls, kind: str) -> str:
-        try:
-            plugins.module_name("data.suites", kind)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        return kind
 
 
 class DataParams(Section):

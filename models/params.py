@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from core import plugins
 from core.errors import ConfigError
@@ -33,19 +33,10 @@ class ModelParams(Section):
 class Recipe(Section):
     """How to optimise. `quantizer` and `runtime` are file names; `options` is checked by the quantizer."""
 
-    quantizer: str
-    runtime: str
+    quantizer: Annotated[str, plugins.name_of("quantizers")]
+    runtime: Annotated[str, plugins.name_of("runtimes")]
     margin_points: float | None = Field(default=None, gt=0, description="overrides evaluate.margin_points")
     options: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("quantizer", "runtime")
-    @classmethod
-    def _plugin_exists(cls, name: str, field: ValidationInfo) -> str:
-        try:
-            plugins.module_name(f"{field.field_name}s", name)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        return name
 
 
 class Recipes(Section):

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from core import plugins
-from core.errors import ConfigError, DataError, wrong_fields
+from core.errors import DataError
 from models import manifest
 from models.params import Recipe
 
@@ -71,8 +71,5 @@ def traits(recipe: Recipe) -> Traits:
 def options(name: str, recipe: Recipe) -> BaseModel:
     """The options of recipe `name`, as its quantizer's `Options`; ConfigError naming each key that is wrong."""
     quantizer = plugins.load("quantizers", recipe.quantizer)
-    try:
-        checked: BaseModel = quantizer.Options.model_validate(recipe.options)
-    except ValidationError as error:
-        raise ConfigError(f"params.yaml: recipes.{name}.options: {wrong_fields(error)}") from error
+    checked: BaseModel = plugins.options(quantizer, recipe.options, f"params.yaml: recipes.{name}.options")
     return checked

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from core import plugins
-from core.errors import ConfigError, wrong_fields
+from core.errors import ConfigError
 from core.params import Section, Seed
 from data.params import DataParams
 from evaluation.params import GenerationParams
@@ -68,7 +68,9 @@ TARGETS = "rollout.targets"  # the package whose files are the targets
 
 class RolloutParams(Section):
     environment: str = Field(default="production", min_length=1)
-    target: str = Field(default="local", validate_default=True, description="a file in rollout/targets/")
+    target: Annotated[str, plugins.name_of(TARGETS)] = Field(
+        default="local", validate_default=True, description="a file in rollout/targets/"
+    )
     targets: dict[str, SerializeAsAny[Section]] = Field(
         default_factory=dict,
         validate_default=True,
@@ -83,13 +85,6 @@ class RolloutParams(Section):
     before: AnalysisPhase
     after: AnalysisPhase
 
-    @field_validator("target")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        if name not in (known := plugins.known(TARGETS)):
-            raise ValueError(f"no target '{name}'; known: {', '.join(known)}")
-        return name
-
     @field_validator("targets", mode="before")
     @classmethod
     def _each_checks_its_own(cls, given: Any, info: ValidationInfo) -> Any:
@@ -97,20 +92,18 @@ class RolloutParams(Section):
         if not isinstance(given, dict):
             return given
         used: dict[str, Any] = {info.data["target"]: {}} if "target" in info.data else {}
-        return {cls._is_known(name): _options(name, found) for name, found in (used | given).items()}
+        try:
+            return {name: _options(name, found) for name, found in (used | given).items()}
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     def options(self, target: str) -> Any:
         """An instance of the target's `Options`: what params.yaml says over its defaults."""
         return self.targets.get(target) or _options(target, {})
 
 
-def _options(target: str, given: Any) -> Section:
-    """Raises ValueError with the keys that are wrong, in one line."""
-    kind: type[Section] = plugins.load(TARGETS, target).Options
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        raise ValueError(f"{target}: {wrong_fields(error)}") from error
+def _options(target: str, given: Any) -> Any:
+    return plugins.options(plugins.load(TARGETS, target), given, target)
 
 
 class RolloutSettings(Section):

@@ -12,8 +12,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from core import plugins
 from data import replies
 from data.records import Item
@@ -35,11 +33,9 @@ def ideal(item: Item) -> str:
 
 @cache
 def known(name: str) -> str:
-    """`name`, if a rule is called so; ValueError says which there are."""
-    rules = plugins.known("data.scoring")
-    if name not in rules:
-        raise ValueError(f"no scoring '{name}'; known: {', '.join(rules)}")
+    """`name`, if a rule is called so; ConfigError says which there are."""
+    plugins.module_name("data.scoring", name)
     return name
 
 
-Scoring = Annotated[str, AfterValidator(known)]  # type of an option that names a rule
+Scoring = Annotated[str, plugins.name_of("data.scoring")]  # type of an option that names a rule

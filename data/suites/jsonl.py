@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.progress import say
 from data import replies
 from data.records import Item
@@ -92,7 +92,7 @@ def _item(options: Options, where: str, number: int, line: str) -> Item:
         raise DataError(f"{where}: expected an object, found {_kind(row)}")
     try:
         rule = known(_text(row, options.scoring_column, where)) if options.scoring_column else options.scoring
-    except ValueError as error:
+    except ConfigError as error:
         raise DataError(f"{where}: {error}") from error
     item = Item(
         id=f"{options.path.stem}-{number}",

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from core import plugins
-from core.errors import ConfigError, wrong_fields
+from core.errors import ConfigError
 from core.params import Section
 from data.records import Item
 from drift.records import Limit, Metric
@@ -70,10 +70,7 @@ def choose(metrics: Mapping[str, Mapping[str, Any]]) -> Chosen:
     chosen = {}
     for name, given in metrics.items():
         module, key = plugins.load("drift.metrics", name), f"params.yaml: evaluate.metrics.{name}"
-        try:
-            options = getattr(module, "Options", MetricOptions).model_validate(given)
-        except ValidationError as error:
-            raise ConfigError(f"{key}: {wrong_fields(error)}") from error
+        options = plugins.options(module, given, key, MetricOptions)
         if unknown := options.limits.keys() - set(module.NAMES):
             raise ConfigError(
                 f"{key}.limits: no metric {', '.join(sorted(unknown))}; known: {', '.join(module.NAMES)}"

@@ -27,7 +27,7 @@ class Source(Protocol):
     def identity(self) -> dict[str, str]:
         """What tells this content from any other, by name: digests, entity tags, a version, a commit.
 
-        The same on every machine, and no secret: it is kept in dvc.lock's record. Raises SourceError.
+        The same on every machine, and no secret: it is recorded in artifacts/inputs.json. Raises SourceError.
         """
         ...
 

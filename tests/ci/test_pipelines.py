@@ -23,9 +23,14 @@ APPROVAL = {"CI_PIPELINE_SOURCE": "trigger", "ASSAY_ACTION": "promote"}
 JOBS = ("prepare", "recipe: [one,one]", "recipe: [two,two]", "report")  # what the push pipeline runs after the checks
 STAGES = """
 stages:
+  inputs:
+    cmd: sh look.sh
+    always_changed: true
+    outs:
+    - artifacts/inputs.json: {persist: true}
   export:
-    cmd: sh make.sh export
-    deps: [make.sh]
+    cmd: sh make.sh export "$(cat artifacts/inputs.json)"
+    deps: [make.sh, artifacts/inputs.json]
     outs: [artifacts/export]
   calibrate:
     cmd: sh make.sh calibrate
@@ -68,6 +73,11 @@ mkdir -p "$(dirname "artifacts/$1")"
 echo "$1" >> "$MADE"
 [ "${2:-}" = "${ASSAY_RUNNER:-}" ] && status=measured || status=not_measured_here
 printf '{"status": "%s", "what": "%s"}\\n' "$status" "$*" > "artifacts/$1"
+"""
+# What the stage `inputs` does about a file that is outside the checkout.
+LOOK = """
+mkdir -p artifacts
+[ "${ASSAY_INPUTS:-}" = recorded ] && [ -f artifacts/inputs.json ] || cat "$OUTSIDE" > artifacts/inputs.json
 """
 
 
@@ -141,10 +151,17 @@ def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
     project = checkout(tmp_path / "project", ".dvc/config", ".dvc/.gitignore", "core")
     project.write("dvc.yaml", STAGES)
     project.write("make.sh", MAKE)
+    project.write("look.sh", LOOK)
     _recipes(project, {"one": 1, "two": 1})
-    made = tmp_path / "made"
+    made, outside = tmp_path / "made", tmp_path / "outside"
+    outside.write_text("first")
     with seaweed.s3(tmp_path, bucket="dvc") as s3:
-        variables = {"ASSAY_DVC_REMOTE_URL": "s3://dvc/cache", "MADE": str(made), **s3.environment}
+        variables = {
+            "ASSAY_DVC_REMOTE_URL": "s3://dvc/cache",
+            "MADE": str(made),
+            "OUTSIDE": str(outside),
+            **s3.environment,
+        }
         developer = "source ci/environment && ci/repro-shared report && rm -r artifacts reports"
         subprocess.run(["bash", "-c", developer], cwd=project.folder, env=os.environ | variables, check=True)
         assert len(made.read_text().split()) == 10, "a developer, whose machine can measure neither, made everything"
@@ -164,6 +181,16 @@ def test_recipes_are_made_apart_and_meet_on_s3(tmp_path: Path) -> None:
         shutil.rmtree(project.folder / ".gitlab-ci-local" / "builds")  # other machines
         project.run(variables, *JOBS[1:3], isolated=True)
         assert not made.exists(), "the next pipeline has everything from S3"
+
+        outside.write_text("second")  # since dvc.lock was committed
+        project.run(variables, JOBS[0], isolated=True)
+        assert made.read_text().split() == ["export", "calibrate"]
+        made.unlink()
+        outside.write_text("third")  # in the middle of a pipeline; on another machine it may not even be there
+        project.run(variables, *JOBS[1:], isolated=True)
+        again = set(made.read_text().split())
+        assert {"variants/one", "variants/two"} <= again, "both recipes are made for what `prepare` found"
+        assert not {"export", "calibrate"} & again, "no job looks again"
 
 
 def test_without_a_remote_the_job_says_which_variable(project: Checkout) -> None:

@@ -150,8 +150,8 @@ def test_every_target_is_held_to_the_contract_and_has_options_of_its_own() -> No
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"target": "nomad"}, "no target 'nomad'; known: argo, kubernetes, local"),
-        ({"targets": {"nomad": {}}}, "no target 'nomad'; known: argo, kubernetes, local"),
+        ({"target": "nomad"}, "rollout.targets has no 'nomad'; known: argo, kubernetes, local"),
+        ({"targets": {"nomad": {}}}, "rollout.targets has no 'nomad'; known: argo, kubernetes, local"),
         ({"targets": {"argo": {"replica": 2}}}, "argo: replica: Extra inputs are not permitted"),
         ({"targets": {"local": {"port": 0}}}, "local: port: Input should be greater than or equal to 1"),
         ({"target": "local", "targets": {"kubernetes": {"keep_s": 1}}}, "kubernetes: keep_s"),

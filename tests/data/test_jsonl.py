@@ -139,5 +139,7 @@ def test_a_column_names_the_rule_of_each_line(file: Path) -> None:
         "contains": "Fjords.\n</think>\nOslo",
         "number": "6 + 7 = 13\n</think>\n13",
     }
-    with pytest.raises(DataError, match=r"mine.jsonl, line 3: no scoring 'numbr'; known: boxed, .*, number"):
+    with pytest.raises(
+        DataError, match=r"mine.jsonl, line 3: data\.scoring has no 'numbr'; known: boxed, .*, number"
+    ):
         read(file, lines(*rows, rows[0] | {"rule": "numbr"}), 2, scoring_column="rule")

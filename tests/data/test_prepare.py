@@ -25,8 +25,8 @@ def project(folder: Path, model: Path, suite: dict[str, Any], **data: Any) -> No
     (folder / params.PARAMS_FILE).write_text(yaml.safe_dump(settings))
 
 
-def run(folder: Path, stage: str, **own: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | own
+def run(folder: Path, stage: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", f"stages.{stage}"]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import plugins
+from core.errors import ConfigError
 from data import scoring
 from data.records import Item
 
@@ -88,5 +89,5 @@ def test_any_reply_is_judged(rule: str, reply: str) -> None:
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no scoring 'boxd'; known: boxed, .*number"):
+    with pytest.raises(ConfigError, match=r"data\.scoring has no 'boxd'; known: boxed, .*number"):
         scoring.known("boxd")

@@ -142,7 +142,7 @@ def test_the_scoring_rule_is_chosen_in_params(kind: str) -> None:
     options = {"path": "mine.jsonl"} if kind == "jsonl" else {"tasks": ["gsm8k"]}
     assert suite.model_validate(options | {"scoring": "boxed_strict"}).scoring == "boxed_strict"
     known = ", ".join(plugins.known("data.scoring"))
-    with pytest.raises(ValidationError, match=f"no scoring 'boxd'; known: {known}"):
+    with pytest.raises(ValidationError, match=rf"data\.scoring has no 'boxd'; known: {known}"):
         suite.model_validate(options | {"scoring": "boxd"})
 
 

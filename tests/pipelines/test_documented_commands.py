@@ -79,6 +79,25 @@ def test_documented_params_exist() -> None:
             value = value[part]
 
 
+def test_a_path_that_hydra_reads_otherwise_is_taken_as_documented(tmp_path: Path) -> None:
+    """`dvc exp run -S` gives each value to Hydra's parser, to which a comma is a list of runs."""
+    shown = re.search(r"""dvc exp run -S "(model\.source='([^'"]*,[^'"]*)')\"""", (ROOT / "README.md").read_text())
+    assert shown
+    steps = [["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]]
+    stage = {"cmd": "cp params.yaml seen.yaml", "params": ["model"], "outs": ["seen.yaml"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stage}}))
+    (tmp_path / "params.yaml").write_text("model: {source: models/reference}")
+    own = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
+    steps += [["git", "add", "--all"], [*own, "commit", "--quiet", "--message", "test"]]
+    for step in steps:
+        subprocess.run(step, cwd=tmp_path, check=True)
+    for override, code in ((f"model.source={shown[2]}", 255), (shown[1], 0)):
+        run = [sys.executable, "-m", "dvc", "exp", "run", "-S", override]
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+    assert yaml.safe_load((tmp_path / "seen.yaml").read_text()) == {"model": {"source": shown[2]}}
+
+
 def test_a_server_is_shown_with_all_that_it_needs() -> None:
     shown = [options for module, options in COMMANDS if module == "pipelines.serve" and "--folder" in options]
     assert shown

@@ -128,6 +128,20 @@ def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> N
     assert _stale(edited) == own | {"quantize@fp16", "compile@fp16", "select", "report", "register"}
 
 
+def test_ci_finds_a_stale_lock_in_a_fresh_clone(done: Path, tmp_path: Path) -> None:
+    """Without data, and without a word about `inputs`, which runs every time."""
+    clone = Path(
+        shutil.copytree(done, tmp_path / "clone", ignore=shutil.ignore_patterns("artifacts", "reports", "cache"))
+    )
+    status = "import subprocess, sys; sys.exit(subprocess.call(['bash', 'ci/dvc-status']))"
+    assert project.run(clone, "-c", status, check=True).stdout == "dvc.lock is current\n"
+    _edit(clone / "data" / "splits.py")
+    stale = project.run(clone, "-c", status)
+    assert stale.returncode == 1
+    assert stale.stdout.startswith("ERROR: failed to reproduce 'prepare': ")
+    assert "dvc.lock is stale: run 'make repro'" in stale.stderr
+
+
 def test_what_lies_outside_and_is_edited_under_its_name_makes_all_stale(edited: Path) -> None:
     for file in (edited / "outside").rglob("*"):
         file.touch()
