@@ -1,9 +1,9 @@
 """Does a graph compute what torch computes? On the model's own text, to within torch's own rounding in that dtype.
 
-Rows of uneven length (prompts, and what torch answers to them) go through the graph as a serving runtime sends them:
-one right-padded prefill, then decode steps over the graph's own KV cache. KL divergence from torch's float32 logits is
-compared with what rounding alone costs torch on the same tokens: torch in float16 for a graph in float16, and torch in
-float64 for one in float32. So nothing here depends on how large a model's logits are, how deep or how sure it is.
+Rows of uneven length (prompts, and what torch answers to them) go through the graph as a serving runtime sends
+them: one right-padded prefill, then decode steps over the graph's own KV cache. The KL divergence from torch's
+float32 logits is compared with what rounding alone costs torch on the same tokens: torch in float16 for a graph in
+float16, torch in float64 for one in float32. So nothing here depends on a model's size, depth or certainty.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from core.errors import ExportError, one_line
 from data import items
 from models import families
 
-# A graph may diverge this many times as much as torch does by rounding. KL grows with the square of the error, so this
-# is three times torch's own error: sums in another order and operators that round in other places stay below it (0.4
-# to 3.2 times, mean and worst token, float32 and float16: docs/figures.md), whatever is wrong in a graph does not.
+# A graph may diverge this many times as much as torch does by rounding. KL grows with the square of the error, so
+# this is three times torch's own error. Sums in another order and operators that round in other places stay below it
+# (0.4 to 3.2 times: docs/figures.md); what is wrong in a graph does not.
 FACTOR = 10
 FLOOR_NATS = 1e-14  # what float64 leaves of a KL divergence that is 0
-EXACT = {
-    "float32": "float64",
-    "float16": "float16",
-}  # dtype of a graph -> dtype that shows torch's own rounding in it
+EXACT = {"float32": "float64", "float16": "float16"}  # dtype of a graph -> that which shows torch's rounding in it
 PROMPT_TOKENS = 128  # of the longest row
 DECODE_STEPS = 8
-CHUNK_TOKENS = 16  # compared at once: a vocabulary of 152,000 in float64 takes 20 MB a token
+CHUNK_TOKENS = 16  # compared at once: in float64 a vocabulary of 152,000 takes 10 MB a token
 
 Rows = Sequence[Sequence[int]]
 Array = NDArray[Any]
@@ -47,9 +44,7 @@ class Difference:
     kl_max_nats: float
     torch_kl_mean_nats: float
     torch_kl_max_nats: float
-    top1_agreement: (
-        float | None
-    )  # of the tokens whose likeliest successor rounding cannot change; None: there are none
+    top1_agreement: float | None  # where rounding cannot change the likeliest token; None: nowhere
     top1_tokens: int
 
     def facts(self) -> dict[str, object]:
@@ -142,7 +137,7 @@ class Original:
         found = self._rounding[dtype]
         if not np.isfinite(found.kl).all():
             raise ExportError(
-                f"{self.model_folder} overflows in torch's own {dtype} on its own text: use bf16 or fp32 for this model"
+                f"{self.model_folder} overflows in torch's own {dtype} on its own text: use bf16 or fp32"
             )
         return found
 
@@ -159,20 +154,20 @@ class _Divergence:
 
     @classmethod
     def of(cls, expected: Sequence[Array], actual: Sequence[Array]) -> _Divergence:
-        columns = [_diverge(*pair) for pair in zip(expected, actual, strict=True)]
-        steps = [np.arange(len(row)) >= len(row) - DECODE_STEPS for row in expected]
-        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)), np.concatenate(steps))
+        rows = [_diverge(*pair) for pair in zip(expected, actual, strict=True)]
+        return cls(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
 def _diverge(expected: Array, actual: Array) -> tuple[Array, ...]:
-    """KL, error, margin and same_top1 of one row."""
+    """The columns of one row's _Divergence."""
     parts = []
     for start in range(0, len(expected), CHUNK_TOKENS):
         p, q = (_log_softmax(logits[start : start + CHUNK_TOKENS]) for logits in (expected, actual))
         top = np.partition(p, -2)[:, -2:]
         kl = np.maximum((np.exp(p) * (p - q)).sum(-1), 0)
         parts.append((kl, np.abs(p - q).max(-1), top[:, 1] - top[:, 0], p.argmax(-1) == q.argmax(-1)))
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    decode = np.arange(len(expected)) >= len(expected) - DECODE_STEPS
+    return (*(np.concatenate(column) for column in zip(*parts, strict=True)), decode)
 
 
 def _log_softmax(logits: Array) -> Array:

@@ -88,7 +88,7 @@ def test_a_wrong_graph_is_refused(
 
 def test_a_graph_that_onnxruntime_cannot_run_is_refused(original: check.Original, tmp_path: Path) -> None:
     (tmp_path / fused.GRAPH).write_bytes(b"no graph")
-    with pytest.raises(ExportError, match="onnxruntime cannot run .*model.onnx: InvalidProtobuf"):
+    with pytest.raises(ExportError, match=r"onnxruntime cannot run .*model\.onnx: InvalidProtobuf"):
         original.compare(tmp_path / fused.GRAPH)
 
 
@@ -104,15 +104,15 @@ def test_another_likeliest_token_is_found_where_no_token_is_likely(
 ) -> None:
     """Where a thousand tokens are about as likely, two of them do not move the KL divergence."""
     noise = np.random.default_rng(0)
-    expected = [noise.normal(size=(len(row), 50_000)) for row in original.rows]
+    expected = [noise.normal(scale=0.3, size=(len(row), 50_000)) for row in original.rows]
     flat = copy.copy(original)
-    flat.logits = [np.where(logits == logits.max(-1, keepdims=True), 5, logits / 2) for logits in expected]
+    flat.logits = [np.where(logits == logits.max(-1, keepdims=True), logits + 0.5, logits) for logits in expected]
     rounded = [logits + noise.normal(scale=0.01, size=logits.shape) for logits in flat.logits]
     flat._rounding = {"float32": check._Divergence.of(flat.logits, rounded)}
     monkeypatch.setattr(check, "_run", lambda *_: ("float32", rounded))
     assert flat.compare(Path("right")).top1_agreement == 1
 
-    rounded[0][1, [3, int(rounded[0][1].argmax())]] = 3.0, 2.9
+    rounded[0][1, rounded[0][1].argmax()] -= 0.8
     with pytest.raises(ExportError, match="disagree on the likeliest token in 1 of"):
         flat.compare(Path("wrong"))
 
