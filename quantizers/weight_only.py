@@ -17,13 +17,13 @@ from export import fused
 from export.graph import Graph
 from models import manifest
 from quantizers import Context, Traits
-from quantizers.parts import blocks, embedding
+from quantizers.parts import blocks, compressed, embedding
 
 TRAITS = Traits(
     inputs=("fused graph", "statistics"),
     peak_of_fp32_weights=1.5,
     bytes_per_parameter=1.5,
-    libraries=(*manifest.LIBRARIES, "compressed-tensors", "llmcompressor"),
+    libraries=tuple(sorted({*manifest.LIBRARIES, *compressed.LIBRARIES})),
 )
 
 
@@ -38,6 +38,10 @@ class Options(BaseModel):
 
 def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
     """Quantize every weight matmul and the embedding of the fused graph; the head has the embedding's bits."""
+    import torch
+
+    compressed.quiet_libraries()
+    torch.set_num_threads(context.threads)
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
     if options.embedding_bits == embedding.BITS:

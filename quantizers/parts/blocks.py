@@ -75,7 +75,7 @@ def gptq(weights: Sequence[Array], rows: Array, bits: int, size: int) -> list[Bl
         packed_zeros = _packed(zeros.to(torch.uint8).numpy(), bits, 8 // bits)
     ends = np.cumsum([weight.shape[1] for weight in weights])[:-1]
     parts = (np.split(values, ends) for values in (packed, scales.numpy(), packed_zeros))
-    return [Blocks(*part, bits=bits, size=size) for part in zip(*parts, strict=True)]
+    return [Blocks(part, scale, zero, bits, size) for part, scale, zero in zip(*parts, strict=True)]
 
 
 def _ranges(weight: Any, importance: Any, bits: int, size: int) -> tuple[Any, Any]:
@@ -108,7 +108,7 @@ def _ranges(weight: Any, importance: Any, bits: int, size: int) -> tuple[Any, An
 def _packed(levels: NDArray[np.uint8], bits: int, size: int) -> NDArray[np.uint8]:
     """Levels (out, n), padded to whole blocks of `size`, in bytes (out, bytes); the first is in the lowest bits."""
     levels = np.pad(levels, ((0, 0), (0, -levels.shape[1] % size)))
-    return levels if bits == 8 else levels[:, ::2] | levels[:, 1::2] << 4
+    return levels if bits == 8 else np.bitwise_or(levels[:, ::2], levels[:, 1::2] << 4, dtype=np.uint8)
 
 
 def write(graph: Graph, matmul: MatMul, blocks: Blocks) -> list[str]:

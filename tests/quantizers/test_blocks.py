@@ -9,8 +9,6 @@ import onnxruntime
 import pytest
 from safetensors.torch import load_file, save_file
 
-from export import fused
-from export.graph import Graph
 from models.params import Recipe
 from quantizers import Context
 from quantizers.parts import blocks

@@ -46,7 +46,7 @@ def test_recipe_makes_a_variant_that_follows_the_original(name: str, workshop: C
 
 
 def test_same_work_gives_the_same_manifest(workshop: Context, tmp_path: Path) -> None:
-    for name in ("int8-weight", "int8-static"):
+    for name in ("int8-weight", "int4-weight", "int8-static"):
         first, second = _make(name, workshop, tmp_path / "a" / name), _make(name, workshop, tmp_path / "b" / name)
         assert manifest.digest(first) == manifest.digest(second)
 
