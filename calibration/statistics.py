@@ -60,20 +60,20 @@ def save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
 
 
-def load(folder: Path) -> dict[str, Site]:
-    """The statistics of every site, prefill and decode together: each phase gives half of the sampled rows."""
-    from safetensors.numpy import load_file
+def load(folder: Path, names: Sequence[str] = ()) -> dict[str, Site]:
+    """The statistics of the sites in `names`, or of all; prefill and decode together: each gives half of the rows."""
+    from safetensors import safe_open
 
     path = folder / FILE
     if not path.is_file():
         raise DataError(f"{path} not found: run `python -m stages.calibrate` first")
-    tensors = load_file(path)
-    names = sorted({name.split("/")[1] for name in tensors})
-    return {name: _merge([_phase(tensors, phase, name) for phase in PHASES]) for name in names}
+    with safe_open(path, framework="numpy") as tensors:
+        found = names or sorted({name.split("/")[1] for name in tensors.keys()})  # noqa: SIM118
+        return {name: _merge([_phase(tensors, phase, name) for phase in PHASES]) for name in found}
 
 
-def _phase(tensors: dict[str, Any], phase: str, site: str) -> Site:
-    part = {key: tensors[f"{phase}/{site}/{key}"] for key in ("low", "high", "sum", "sample", "rows")}
+def _phase(tensors: Any, phase: str, site: str) -> Site:
+    part = {key: tensors.get_tensor(f"{phase}/{site}/{key}") for key in ("low", "high", "sum", "sample", "rows")}
     rows = int(part["rows"][0])
     return Site(part["low"], part["high"], (part["sum"] / rows).astype(np.float32), part["sample"], rows)
 

@@ -1,28 +1,30 @@
 """Weights in 8 or 4 bits by block, activations quantized on the fly by the kernel (MatMulNBits, accuracy level 4).
 
-Source: onnxruntime's MatMulNBitsQuantizer. `k-quant` searches each block's scale and zero point for the least squared
-error (the method of llama.cpp's K quants).
+`nearest` rounds each value by itself; `gptq` minds what the inputs are, as 4 bits need it (parts/blocks.py).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from calibration import statistics
+from core import progress
 from export import fused
 from export.graph import Graph
+from models import manifest
 from quantizers import Context, Traits
-from quantizers.parts import embedding
+from quantizers.parts import blocks, compressed, embedding
 
-# Measured on a random Qwen2 of 178 million parameters: 1.3 times the fp32 weights (ru_maxrss, less the libraries).
-TRAITS = Traits(inputs=("fused graph",), peak_of_fp32_weights=1.5, bytes_per_parameter=1.5)
-TALKATIVE = ("neural_compressor", "onnxruntime.quantization.matmul_nbits_quantizer")
+TRAITS = Traits(
+    inputs=("fused graph", "statistics"),
+    peak_of_fp32_weights=1.5,
+    bytes_per_parameter=1.5,
+    libraries=tuple(sorted({*manifest.LIBRARIES, *compressed.LIBRARIES})),
+)
 
 
 class Options(BaseModel):
@@ -30,62 +32,39 @@ class Options(BaseModel):
 
     bits: Literal[4, 8]
     block_size: Literal[16, 32, 64, 128, 256] = 32
-    algorithm: Literal["nearest", "k-quant"] = "nearest"
+    algorithm: Literal["nearest", "gptq"] = Field(default="nearest", description="gptq: seconds for each layer")
     embedding_bits: Literal[8, 32] = Field(default=8, description="of the embedding and the head")
-
-    @model_validator(mode="after")
-    def _algorithm_has_the_bits(self) -> Options:
-        if self.algorithm == "k-quant" and self.bits != 4:
-            raise ValueError("k-quant exists for 4 bits only")
-        return self
 
 
 def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
     """Quantize every weight matmul and the embedding of the fused graph; the head has the embedding's bits."""
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    import torch
 
+    compressed.quiet_libraries()
+    torch.set_num_threads(context.threads)
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
     if options.embedding_bits == embedding.BITS:
         embedding.quantize(graph)
-    names = [matmul.node for matmul in graph.matmuls() if matmul.node != embedding.HEAD]
-    quantizer = MatMulNBitsQuantizer(
-        graph.model,
-        bits=options.bits,
-        block_size=options.block_size,
-        is_symmetric=True,
-        accuracy_level=4,
-        nodes_to_exclude=[embedding.HEAD],
-        algo_config=_algorithm(options),
-    )
-    with _quiet():
-        quantizer.process()
-    graph.model = quantizer.model.model
+    matmuls = [matmul for matmul in graph.matmuls() if matmul.node != embedding.HEAD]
+    together = [list(readers) for _, readers in groupby(matmuls, lambda matmul: matmul.site)]
+    for readers in progress.track(together, f"int{options.bits}", unit="input"):
+        weights = [graph.weight(matmul.weight) for matmul in readers]
+        if options.algorithm == "gptq":
+            site = readers[0].site
+            rows = statistics.load(context.calibration_folder, [site])[site].sample
+            rounded = blocks.gptq(weights, rows, options.bits, options.block_size)
+        else:
+            rounded = [blocks.nearest(weight, options.bits, options.block_size) for weight in weights]
+        for matmul, values in zip(readers, rounded, strict=True):
+            blocks.write(graph, matmul, values)
     graph.save(folder)
     fused.copy_serving_files(source, folder)
-    return {"weights": f"int{options.bits}", "compute": "int8 by block", "quantized_matmuls": len(names)}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The library logs a line for every matrix, and k-quant draws its own bar on stdout."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
-
-
-def _algorithm(options: Options) -> Any:
-    from onnxruntime.quantization import matmul_nbits_quantizer as library
-
-    if options.algorithm == "k-quant":
-        return library.KQuantWeightOnlyQuantConfig()
-    return library.DefaultWeightOnlyQuantConfig(
-        block_size=options.block_size, is_symmetric=True, accuracy_level=4, bits=options.bits
-    )
+    return {
+        "weights": f"int{options.bits}",
+        "compute": "int8 by block",
+        "algorithm": options.algorithm,
+        "block_size": options.block_size,
+        "quantized_matmuls": len(matmuls),
+        "embedding_and_head": f"int{embedding.BITS}" if options.embedding_bits == embedding.BITS else "float32",
+    }

@@ -1,7 +1,13 @@
-"""Weights in 8 or 4 bits by block of inputs, as onnxruntime's MatMulNBits reads them."""
+"""Weights in 8 or 4 bits by block of inputs, as onnxruntime's MatMulNBits reads them: rounded, written.
+
+`gptq` rounds with the inputs in view. Ranges: of every block the one of the least error, weighed by the power of its
+inputs. Levels: column after column, largest inputs first, each error made good by the columns that follow (Frantar et
+al. 2023), in llm-compressor's implementation. Operations for a weight of (in, out): about in^3 + in^2 * out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +19,8 @@ from calibration.statistics import Array
 from export.graph import Graph, MatMul
 
 DOMAIN = "com.microsoft"
+SHARES = np.linspace(0.6, 1.05, 10)  # of a block's full range
+DAMPING = 0.01  # of the mean power of the inputs, added to each
 INT8_ARITHMETIC = 4  # accuracy level: the kernel rounds inputs to int8 by block and multiplies integers
 
 
@@ -39,6 +47,68 @@ def nearest(weight: Array, bits: int, size: int) -> Blocks:
     rounding = Quantizer(Config(block_size=size, is_symmetric=True, bits=bits))
     packed, scales, _zeros = rounding.qbits_block_quant(np.ascontiguousarray(weight))
     return Blocks(packed, scales, None, bits, size)
+
+
+def gptq(weights: Sequence[Array], rows: Array, bits: int, size: int) -> list[Blocks]:
+    """Round float32 weights (in, out) that all read one input, of which `rows` (count, in) are a sample."""
+    import torch
+    from compressed_tensors.quantization import QuantizationArgs
+    from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
+
+    with torch.inference_mode():
+        stacked = torch.cat([torch.from_numpy(weight).T for weight in weights]).contiguous()
+        inputs = torch.from_numpy(rows)
+        hessian = inputs.T @ inputs
+        # A channel that is 0 in the sample keeps its weights: with a diagonal of 0 the library would drop them.
+        hessian.diagonal().add_(DAMPING * hessian.diagonal().mean() + torch.finfo(torch.float32).tiny)
+        scales, zeros = _ranges(stacked, hessian.diagonal(), bits, size)
+        middle = 2 ** (bits - 1)  # the library's levels are signed
+        settings = QuantizationArgs(
+            num_bits=bits, type="int", symmetric=False, strategy="group", group_size=size, actorder="static"
+        )
+        rounded, _losses, _fallback = quantize_weight(
+            stacked[None].clone(), hessian[None], scales[None], zeros[None] - middle, None, settings, percdamp=0.0
+        )
+        block = torch.arange(stacked.shape[1]) // size
+        levels = (rounded[0] / scales[:, block] + zeros[:, block]).round().to(torch.uint8).numpy()
+        packed = _packed(levels, bits, size).reshape(*scales.shape, size * bits // 8)
+        packed_zeros = _packed(zeros.to(torch.uint8).numpy(), bits, 8 // bits)
+    ends = np.cumsum([weight.shape[1] for weight in weights])[:-1]
+    parts = (np.split(values, ends) for values in (packed, scales.numpy(), packed_zeros))
+    return [Blocks(part, scale, zero, bits, size) for part, scale, zero in zip(*parts, strict=True)]
+
+
+def _ranges(weight: Any, importance: Any, bits: int, size: int) -> tuple[Any, Any]:
+    """Scales and zeros, tensors of (out, blocks), for a weight (out, in); `importance` (in,) is the inputs' power.
+
+    Each share of the full range is tried, and after it the scale that fits its levels best.
+    """
+    import torch
+
+    top, padding = 2**bits - 1, -weight.shape[1] % size
+    values = torch.nn.functional.pad(weight, (0, padding)).unflatten(1, (-1, size))
+    power = torch.nn.functional.pad(importance, (0, padding)).unflatten(0, (-1, size))
+    low, high = values.amin(-1).clamp(max=0), values.amax(-1).clamp(min=0)
+    least = torch.full_like(low, torch.inf)
+    scales, zeros = torch.ones_like(low), torch.zeros_like(low)
+    for share in SHARES:
+        scale = ((high - low) * share / top).clamp(min=1e-10)
+        zero = (-low * share / scale).round()
+        for _ in range(2):
+            steps = (values / scale[..., None] + zero[..., None]).round_().clamp_(0, top).sub_(zero[..., None])
+            error = (power * (steps * scale[..., None] - values).square_()).sum(-1)
+            better = error < least
+            least, scales = torch.where(better, error, least), torch.where(better, scale, scales)
+            zeros = torch.where(better, zero, zeros)
+            fit, weighed = (power * steps * values).sum(-1), (power * steps * steps).sum(-1)
+            scale = torch.where((fit > 0) & (weighed > 0), fit / weighed, scale)
+    return scales, zeros
+
+
+def _packed(levels: NDArray[np.uint8], bits: int, size: int) -> NDArray[np.uint8]:
+    """Levels (out, n), padded to whole blocks of `size`, in bytes (out, bytes); the first is in the lowest bits."""
+    levels = np.pad(levels, ((0, 0), (0, -levels.shape[1] % size)))
+    return levels if bits == 8 else np.bitwise_or(levels[:, ::2], levels[:, 1::2] << 4, dtype=np.uint8)
 
 
 def write(graph: Graph, matmul: MatMul, blocks: Blocks) -> list[str]:
