@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from core import files
-from core.errors import IntegrityError, QuantizationError
+from core.errors import QuantizationError, RuntimeFault
 from models import tokenizer
 
 Read: TypeAlias = Callable[[Sequence[str]], list[list[int]]]  # texts → token ids
@@ -75,7 +75,7 @@ def hold(model_folder: Path, folder: Path, prompts: Iterable[tuple[str, Sequence
 
 
 def verify(folder: Path) -> None:
-    """Raise IntegrityError unless the tokenizers here give the ids that the version in `folder` was made with.
+    """Raise RuntimeFault unless the tokenizers here give the ids that the version in `folder` was made with.
 
     A version that keeps none (an echo, or one of before they were kept) has nothing to compare.
     """
@@ -84,9 +84,7 @@ def verify(folder: Path) -> None:
     table = [(entry["text"], entry["ids"]) for entry in json.loads((folder / KEPT).read_text())]
     for reader, read in _readers(folder, None).items():
         if why := _difference(reader, read, table):
-            raise IntegrityError(
-                f"{folder}: {why}: install the versions of tokenizers and transformers it was made with"
-            )
+            raise RuntimeFault(f"{folder}: {why}: install the tokenizers and transformers that it was made with")
 
 
 def _readers(folder: Path, rows: int | None) -> dict[str, Read]:

@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from core.errors import IntegrityError
+from core.errors import RuntimeFault
+from data import items
+from data.records import Item
 from models import manifest, tokenizer, tokenizer_identity
 from models.params import Recipe
 from runtimes import echo, ort
@@ -19,7 +21,7 @@ from runtimes.onnxruntime_genai.continuous_batching import ContinuousBatching
 from serving import app, server_settings, service
 from serving.tokenization import Decoder
 from tests import tiny
-from tests.models.test_tokenizer import FAMILY, with_a_token_too_many
+from tests.models.test_tokenizer import FAMILY, saved_otherwise, with_a_token_too_many
 from tests.serving.running import Server
 
 QUESTION = "What is 12 + 34?"
@@ -88,6 +90,22 @@ async def test_a_text_with_a_token_that_the_model_has_no_row_for_is_the_clients_
     made.scheduler.stop()
 
 
+async def test_what_prepare_measures_is_what_is_served(tiny_qwen2: Path, tmp_path: Path) -> None:
+    """Case 7: a tokenizer.json saved with truncation 16 and padding 32."""
+    model = saved_otherwise(tiny_qwen2, tmp_path / "model")
+    echo.write(tmp_path / "version", model)
+    made = loaded(tmp_path / "version")
+    made.scheduler.start()
+    async with client(made) as http:
+        for question in ("hi", QUESTION, 20 * QUESTION):
+            asked = Item(id="i", suite="s", task="t", question=question, answer="46")
+            [row] = items.tokenize([asked], tokenizer.load(model))
+            answer = (await http.post("/predict", json={"text": question, "max_tokens": 400})).json()
+            assert answer["input_length"] == len(row.prompt_ids)
+            assert answer["result"].strip() == question
+    made.scheduler.stop()
+
+
 async def test_a_lone_surrogate_is_the_clients_error(real_service: service.Service) -> None:
     async with client(real_service) as http:
         body = b'{"text": "hi \\ud83d"}'
@@ -104,7 +122,7 @@ def test_a_version_whose_ids_differ_here_is_not_served(tiny_qwen2: Path, tmp_pat
     (tmp_path / tokenizer_identity.KEPT).write_text(json.dumps(table))
     recipe = Recipe(quantizer="none", runtime="echo")
     manifest.write(tmp_path, variant="echo", recipe=recipe, model_folder=tiny_qwen2, facts={}, libraries=())
-    with pytest.raises(IntegrityError, match=r"this project's tokenizer makes \d+ ids of '123456"):
+    with pytest.raises(RuntimeFault, match=r"this project's tokenizer makes \d+ ids of '123456"):
         loaded(tmp_path)
 
 
