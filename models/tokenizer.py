@@ -63,7 +63,7 @@ class Tokenizer:
         """`ids` themselves; raises DataError naming the first one that is no row of the embedding."""
         wrong = next((token for token in ids if not 0 <= token < self.rows), None)
         if wrong is not None:
-            name = self._core.id_to_token(wrong) if wrong >= 0 else None
+            name = next((token for token, number in self.vocabulary.items() if number == wrong), None)
             what = f"token id {wrong}" + (f" ({name!r})" if name else "")
             raise DataError(f"{what} is outside the model's {self.rows} embedding rows")
         return ids
@@ -111,7 +111,7 @@ class Stream:
     def finish(self) -> str:
         """What waited: after the last token, or before a token that is no text."""
         text, shown = self._new(), self._shown
-        if not self._known and self._is_text(text):  # the first text at all: from now on pieces have it before them
+        if not self._known:  # up to the first text of all
             self._behind, self._known = self._behind + self._pending, text
         self._pending, self._shown = [], 0
         return text[shown:]
@@ -127,15 +127,15 @@ class Stream:
 
     def _known_text(self, before: Sequence[int]) -> tuple[int, list[int]]:
         """How many of `before` do not end within a character, and as few of their last ones as have text."""
-        for end in range(len(before), max(len(before) - CHARACTER_BYTES, -1), -1):
-            doubled = (16 << times for times in range(1, end.bit_length()))
-            for size in (*range(1, 17), *doubled):
+        ends = range(len(before), max(len(before) - CHARACTER_BYTES, -1), -1)
+        for end in ends:
+            for size in (*range(1, min(16, end)), *(16 << times for times in range(end.bit_length())), end):
                 ids = list(before[max(0, end - size) : end])
                 if self._is_text(self._text(ids)):
                     return end, ids
-                if size >= end:
-                    break
-        return len(before), list(before)
+        # Special tokens that have no text, or bytes that no character has.
+        end = next((end for end in ends if not self._text(list(before[:end])).endswith(BROKEN)), len(before))
+        return end, list(before[:end])
 
 
 def load(folder: Path, where: str | None = None, rows: int | None = None) -> Tokenizer:

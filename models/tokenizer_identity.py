@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from core import files
-from core.errors import IntegrityError, QuantizationError
+from core.errors import QuantizationError, RuntimeFault
 from models import tokenizer
 
 Read: TypeAlias = Callable[[Sequence[str]], list[list[int]]]  # texts → token ids
@@ -44,6 +45,7 @@ ODD_TEXTS = (
     "https://example.org/a?b=c&d=%20e#f  \\boxed{42} $x^{2}$",
     "aAbBcC" * 40,
 )
+SHOWN_IDS = 16  # in a message
 LONG = "The quick brown fox jumps over 13 lazy dogs. \u00e9\U0001f600\n" * 2000
 
 
@@ -73,7 +75,7 @@ def hold(model_folder: Path, folder: Path, prompts: Iterable[tuple[str, Sequence
 
 
 def verify(folder: Path) -> None:
-    """Raise IntegrityError unless the tokenizers here give the ids that the version in `folder` was made with.
+    """Raise RuntimeFault unless the tokenizers here give the ids that the version in `folder` was made with.
 
     A version that keeps none (an echo, or one of before they were kept) has nothing to compare.
     """
@@ -82,9 +84,7 @@ def verify(folder: Path) -> None:
     table = [(entry["text"], entry["ids"]) for entry in json.loads((folder / KEPT).read_text())]
     for reader, read in _readers(folder, None).items():
         if why := _difference(reader, read, table):
-            raise IntegrityError(
-                f"{folder}: {why}: install the versions of tokenizers and transformers it was made with"
-            )
+            raise RuntimeFault(f"{folder}: {why}: install the tokenizers and transformers that it was made with")
 
 
 def _readers(folder: Path, rows: int | None) -> dict[str, Read]:
@@ -105,12 +105,14 @@ def _difference(reader: str, read: Read, table: Sequence[tuple[str, list[int]]])
     """The first text of which `read` makes other ids than `table` says, in words."""
     for (text, wanted), found in zip(table, read([text for text, _ in table]), strict=True):
         if found != wanted:
-            return f"{reader} makes {_short(found)} of {text[:80]!r}, the model's own {_short(wanted)}"
+            pairs = zip_longest(found, wanted)
+            place = next(place for place, (one, other) in enumerate(pairs) if one != other)
+            shown = slice(place, place + SHOWN_IDS)
+            return (
+                f"{reader} makes {len(found)} ids of {text[:80]!a}, the model's own {len(wanted)}; from place "
+                f"{place} on {found[shown]} instead of {wanted[shown]}"
+            )
     return None
-
-
-def _short(ids: Sequence[int]) -> str:
-    return f"{len(ids)} ids {list(ids[:40])}{' …' if len(ids) > 40 else ''}"
 
 
 def _for_transformers(model_folder: Path, folder: Path) -> None:

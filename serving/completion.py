@@ -65,6 +65,7 @@ class Completion:
         request, scheduler = self.request, self.service.scheduler
         if request.finish is not None:  # the client left while the cache was asked
             raise ClientGone
+        decoder = Decoder(self.service.tokenizer, request.prompt, self.split, self.stop)
         try:
             scheduler.submit(request)
         except QueueFull:
@@ -78,7 +79,6 @@ class Completion:
             raise ApiError(503, f"the engine has failed: {fault}", "engine_failed") from None
         loop = asyncio.get_running_loop()
         alarm = loop.call_later(self.service.settings.request_timeout_s, scheduler.cancel, request, "timeout")
-        decoder = Decoder(self.service.tokenizer, request.prompt, self.split, self.stop)
         try:
             seen = 0
             while True:

@@ -65,8 +65,8 @@ class Service:
 def load(settings: Settings) -> Service:
     """Verify the folder, then load it.
 
-    Raises IntegrityError that names each wrong file, before a byte is loaded, or a text of which the tokenizer here
-    makes other ids than the version was made with.
+    Raises IntegrityError that names each wrong file, before a byte is loaded; RuntimeFault that names a text of which
+    the tokenizer here makes other ids than the version was made with.
 
     ResourceError where the version's runtime cannot run on this machine.
     """

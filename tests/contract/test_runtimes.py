@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from core import plugins
+from core.errors import RequestError
 from export import fused
 from runtimes import Runtime
 
@@ -159,3 +160,34 @@ def test_logits_are_those_of_transformers(case: Case) -> None:
         with torch.inference_mode():
             wanted = case.model(torch.tensor([prompt])).logits[0].numpy()
         np.testing.assert_allclose(logits, wanted, atol=LOGIT_TOLERANCE, rtol=0)
+
+
+def with_special_ids(case: Case) -> list[list[int]]:
+    """Prompts with what a batch may be padded with: pad, begin and end tokens, in the middle, last, and alone."""
+    [long, short, *_] = case.prompts
+    marks = [0, 1, *sorted(case.ends)]
+    return [long, *([*short, mark] for mark in marks), *([mark] * 5 for mark in marks), [0, *long[:4], 0, 0]]
+
+
+def test_padding_is_not_found_by_its_value(case: Case) -> None:
+    import torch
+
+    prompts = with_special_ids(case)
+    answers = case.runtime.generate(prompts, MAX_TOKENS)
+    assert [(answer.token_ids, answer.finished) for answer in answers] == [case.expected(p) for p in prompts]
+    for prompt, logits in zip(prompts, case.runtime.logits(prompts), strict=True):
+        with torch.inference_mode():
+            wanted = case.model(torch.tensor([prompt])).logits[0].numpy()
+        np.testing.assert_allclose(logits, wanted, atol=LOGIT_TOLERANCE, rtol=0)
+
+
+def test_an_id_without_a_row_is_refused_by_name_and_the_next_prompt_is_answered(case: Case) -> None:
+    rows = case.model.config.vocab_size
+    for wrong in (-1, rows, 2**31):
+        for ask in (lambda prompts: case.runtime.generate(prompts, 2), case.runtime.logits):
+            with pytest.raises(RequestError, match=rf"^sequence 1: token id {wrong} is outside the {rows} embedding"):
+                ask([case.prompts[0], [5, wrong, 5]])
+    with pytest.raises(RequestError, match="sequence 0 has no tokens"):
+        case.runtime.generate([[], [5]], 2)
+    [answer] = case.runtime.generate([case.prompts[0]], MAX_TOKENS)
+    assert (answer.token_ids, answer.finished) == case.expected(case.prompts[0])

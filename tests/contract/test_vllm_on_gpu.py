@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from core.errors import RuntimeFault
-from models import manifest
 from models.params import Recipe
-from quantizers import Context, checkpoint
+from quantizers import Context
+from quantizers.parts import version
 from runtimes import Event, Logits, Runtime, Sampling, TokenIds, vllm
 from runtimes import torch as reference
 
@@ -30,11 +30,8 @@ THREADS = 4
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("bf16")
-    facts = checkpoint.quantize(
-        Context(MODEL, MODEL, MODEL, MODEL, THREADS, 0), checkpoint.Options.model_validate(OPTIONS), made
-    )
     recipe = Recipe(quantizer="checkpoint", runtime="vllm", options=OPTIONS)
-    manifest.write(made, variant="bf16", recipe=recipe, model_folder=MODEL, facts=facts)
+    version.make("bf16", recipe, Context(MODEL, MODEL, MODEL, MODEL, THREADS, 0), made)
     return made
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.errors import RequestError
 from export import fused
 from runtimes import Engine, Event, Generation, Sampling, ort
 from runtimes.onnxruntime_genai import continuous_batching, genai_config
@@ -137,3 +138,31 @@ def test_buffers_grow_without_a_change(version: Path, alone: list[Generation]) -
     while first not in ends:
         collect(engine.step(), answers, ends)
     assert tuple(answers[first]) == alone[2].token_ids
+
+
+@pytest.mark.parametrize("wrong", [[5, -1], [5, 10_000], [2**40], []])
+def test_a_request_that_it_cannot_take_is_refused_and_the_others_go_on(
+    engine: Engine, alone: list[Generation], wrong: list[int]
+) -> None:
+    handle = engine.submit(prompts()[2], MAX_TOKENS, Sampling())
+    answers: dict[int, list[int]] = {}
+    ends: dict[int, str] = {}
+    collect(engine.step(), answers, ends)
+    with pytest.raises(RequestError, match="outside the 294 embedding rows" if wrong else "has no tokens"):
+        engine.submit(wrong, 2, Sampling())
+    other = engine.submit(prompts()[4], MAX_TOKENS, Sampling())
+    while len(ends) < 2:
+        collect(engine.step(), answers, ends)
+    assert [tuple(answers.get(one, ())) for one in (handle, other)] == [alone[2].token_ids, alone[4].token_ids]
+
+
+def test_prompts_that_hold_the_models_own_padding_are_answered_as_alone(engine: Engine, version: Path) -> None:
+    asked = [[0] * 6, [11, 0], [0, 12, 13, 14, 0, 0], prompts()[0]]
+    runtime = ort.load(version, 2)
+    wanted = [runtime.generate([prompt], MAX_TOKENS)[0].token_ids for prompt in asked]
+    handles = [engine.submit(prompt, MAX_TOKENS, Sampling()) for prompt in asked]
+    answers: dict[int, list[int]] = {}
+    ends: dict[int, str] = {}
+    while len(ends) < len(asked):
+        collect(engine.step(), answers, ends)
+    assert [tuple(answers.get(handle, ())) for handle in handles] == wanted

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.normalizers import NFC
 
-from core.errors import RuntimeFault
-from models import manifest
+from core.errors import RequestError, RuntimeFault
+from models import manifest, tokenizer_identity
 from models.params import Recipe
+from models.vllm_settings import EngineSettings
 from runtimes import Event, Generation, Sampling, vllm
 
 END = 2  # of tests/tiny.py's models
@@ -77,6 +81,46 @@ def test_the_end_token_is_no_part_of_a_completion(scripted: tuple[Scripted, Path
     assert runtime.generate([[5]], 4, ignore_eos=True) == [Generation((11, 12, END, 13), finished=False)]
     with pytest.raises(RuntimeFault, match="exceed the engine's context of 32"):
         runtime.generate([[5]], 32)
+
+
+def test_no_id_without_a_row_reaches_the_engine(scripted: tuple[Scripted, Path]) -> None:
+    runtime, engine = vllm.load(scripted[1], 1), vllm.engine(scripted[1], 1, 16)
+    for wrong, why in (([5, 294], "outside the 294 embedding rows"), ([-1], "outside"), ([], "no tokens")):
+        with pytest.raises(RequestError, match=why):
+            runtime.generate([wrong], 4)
+        with pytest.raises(RequestError, match=why):
+            runtime.logits([wrong])
+        with pytest.raises(RequestError, match=why):
+            engine.submit(wrong, 4, Sampling())
+    assert not scripted[0].requests
+
+
+@pytest.mark.parametrize("reader", ["", tokenizer_identity.FOR_TRANSFORMERS])
+def test_the_tokenizers_of_its_environment_are_compared_before_it_loads(
+    reader: str, tiny_qwen2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the ids that the version keeps: vLLM's environment has tokenizers and transformers of its own."""
+    shutil.copy(tiny_qwen2 / "config.json", tmp_path)
+    tokenizer_identity.adopt(tiny_qwen2, tmp_path)
+    tokenizer_identity.hold(tiny_qwen2, tmp_path, [])
+    facts = {"engine": EngineSettings().model_dump()}
+    recipe = Recipe(quantizer="none", runtime="vllm")
+    manifest.write(tmp_path, variant="v", recipe=recipe, model_folder=tiny_qwen2, facts=facts, libraries=())
+    started: list[object] = []
+    loader = SimpleNamespace(from_engine_args=lambda arguments, **_: started.append(arguments))
+    for name, content in {"vllm": ("EngineArgs", dict), "vllm.v1.engine.llm_engine": ("LLMEngine", loader)}.items():
+        module = ModuleType(name)
+        setattr(module, *content)
+        monkeypatch.setitem(sys.modules, name, module)
+    vllm._start(tmp_path, 1)
+    assert len(started) == 1
+    path = str(tmp_path / reader / "tokenizer.json")
+    core = Tokenizer.from_file(path)
+    core.normalizer = NFC()
+    core.save(path)
+    with pytest.raises(RuntimeFault, match=r"makes \d+ ids of 'cafe\\u0301.*: install the tokenizers"):
+        vllm._start(tmp_path, 1)
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(("limit", "last"), [(2, Event(0, 12, "length")), (3, Event(0, None, "stop"))])
