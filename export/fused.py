@@ -65,6 +65,12 @@ def pad_token_id(model_folder: Path, otherwise: int) -> int:
     return int(found) if found is not None else otherwise
 
 
+def head_dim(graph_folder: Path) -> int:
+    """Values of one head in the KV cache, as the engine is told."""
+    config = json.loads((graph_folder / "genai_config.json").read_text())
+    return int(config["model"]["decoder"]["head_size"])
+
+
 def copy_serving_files(graph_folder: Path, folder: Path) -> None:
     """Copy what stands beside a graph (configuration and tokenizer) into a variant's folder."""
     for file in sorted(graph_folder.iterdir()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,10 @@ class Graph:
     def __init__(self, path: Path) -> None:
         self.model: Any = onnx.load(path)
         self.initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
+
+    def parameters(self) -> int:
+        """Values in all weights."""
+        return sum(math.prod(tensor.dims) for tensor in self.model.graph.initializer)
 
     def weight(self, name: str) -> Array:
         return np.array(numpy_helper.to_array(self.initializers[name]))
