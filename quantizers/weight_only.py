@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from export import fused
 from export.graph import Graph
@@ -31,7 +31,7 @@ class Options(BaseModel):
     bits: Literal[4, 8]
     block_size: Literal[16, 32, 64, 128, 256] = 32
     algorithm: Literal["nearest", "k-quant"] = "nearest"
-    embedding_bits: Literal[8, 32] = 8
+    embedding_bits: Literal[8, 32] = Field(default=8, description="of the embedding and the head")
 
     @model_validator(mode="after")
     def _algorithm_has_the_bits(self) -> Options:
@@ -41,26 +41,26 @@ class Options(BaseModel):
 
 
 def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
-    """Quantize every weight matmul and the embedding of the fused graph."""
+    """Quantize every weight matmul and the embedding of the fused graph; the head has the embedding's bits."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
-    embedding.untie(graph.model)
-    names = [matmul.node for matmul in graph.matmuls()]
+    if options.embedding_bits == embedding.BITS:
+        embedding.quantize(graph)
+    names = [matmul.node for matmul in graph.matmuls() if matmul.node != embedding.HEAD]
     quantizer = MatMulNBitsQuantizer(
         graph.model,
         bits=options.bits,
         block_size=options.block_size,
         is_symmetric=True,
         accuracy_level=4,
+        nodes_to_exclude=[embedding.HEAD],
         algo_config=_algorithm(options),
     )
     with _quiet():
         quantizer.process()
     graph.model = quantizer.model.model
-    if options.embedding_bits == 8:
-        embedding.quantize(graph.model)
     graph.save(folder)
     fused.copy_serving_files(source, folder)
     return {"weights": f"int{options.bits}", "compute": "int8 by block", "quantized_matmuls": len(names)}

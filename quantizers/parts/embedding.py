@@ -1,74 +1,81 @@
-"""The embedding in 8 bits: one scale a row, read by two Gathers. Left in fp32 it is most of a small int8 artifact."""
+"""Embedding and head in 8 bits by block. Left in fp32 they are most of a small model's int8 artifact.
+
+Where the model ties them the file holds one tensor, which the lookup and the head both read. Tokens are looked up by
+GatherBlockQuantized on the head's own blocks, (words, blocks, block size), so that nothing is reshaped but the rows
+that were looked up and the scales: onnxruntime folds a Reshape of a constant into a second copy in memory.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from core.errors import QuantizationError
+from export.graph import Graph
+from quantizers.parts import blocks
 
-TABLE = "model.embed_tokens.weight"
+BITS = 8
+HEAD = "/lm_head/MatMul"
+SIZES = (128, 64, 32, 16)  # of a block: the largest that divides a row, or its last block would be padded
 
 
-def untie(model: Any) -> None:
-    """Give an embedding that shares the head's weight a table of its own, in place; one that has its own stays.
+def quantize(graph: Graph) -> None:
+    """Write both in 8 bits, symmetric, in place. The head is no MatMul after it, so nothing else takes it for one.
 
-    Smoothing scales the head's weight and quantizing replaces it, and tokens must be looked up as they were.
+    A value's largest error is half its block's scale: max |block| / 256.
     """
-    graph = model.graph
     gather = _gather(graph)
-    shared = next((node for node in graph.node if gather.input[0] in node.output), None)
+    head = next((matmul for matmul in graph.matmuls() if matmul.node == HEAD), None)
+    if head is None:
+        raise QuantizationError(f"the fused graph has no {HEAD} with a constant weight")
+    weight = graph.weight(head.weight)
+    hidden = len(weight)
+    size = next((size for size in SIZES if hidden % size == 0), SIZES[-1])
+    names = blocks.write(graph, head, blocks.nearest(weight, BITS, size))
+    shared = next((node for node in graph.model.graph.node if gather.input[0] in node.output), None)
     if shared is None:
-        return
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    if shared.op_type != "Transpose" or shared.input[0] not in weights:
-        raise QuantizationError(f"the fused graph's embedding reads {shared.op_type} {shared.name}, not a weight")
-    table = numpy_helper.to_array(weights[shared.input[0]]).T
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(table), TABLE))
-    gather.input[0] = TABLE
-    graph.node.remove(shared)
+        table = graph.weight(gather.input[0])
+        names = blocks.store(graph, gather.input[0], blocks.nearest(table.T, BITS, size))
+    elif shared.op_type == "Transpose" and shared.input[0] == head.weight:
+        graph.model.graph.node.remove(shared)
+    else:
+        raise QuantizationError(f"the fused graph's embedding reads {shared.op_type} {shared.name}, not the head")
+    _look_up(graph, gather, *names, size=size, hidden=hidden)
 
 
-def quantize(model: Any) -> None:
-    """Replace `Gather(table, ids)` by `Cast(Gather(int8 table)) * Gather(scale)`, symmetric per row, in place.
-
-    A row's largest error is half its scale: max |row| / 254.
-    """
-    graph = model.graph
-    initializers = {tensor.name: tensor for tensor in graph.initializer}
-    gather = _gather(graph)
-    if gather.input[0] not in initializers:
-        raise QuantizationError("the fused graph has no embedding Gather with a constant table")
-    name, ids, output = gather.input[0], gather.input[1], gather.output[0]
-    table = numpy_helper.to_array(initializers[name]).astype(np.float32)
-    scale = np.maximum(np.abs(table).max(1, keepdims=True), 1e-12) / 127
-    rows = np.round(table / scale).astype(np.int8)
-    graph.initializer.remove(initializers[name])
-    graph.initializer.extend(
-        [
-            numpy_helper.from_array(rows, f"{name}_int8"),
-            numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"),
-        ]
-    )
+def _look_up(graph: Graph, gather: Any, table: str, scales: str, *, size: int, hidden: int) -> None:
+    """Replace the Gather by a lookup of rows of `table`, and take the padding off where there is some."""
+    ids, output, name = gather.input[1], gather.output[0], gather.name
+    constants = {"axis": [2], "row": [0, 0, -1], "start": [0], "end": [hidden]}
+    axis, row, start, end = (f"{name}/{key}" for key in constants)
+    padded = hidden % size != 0
     nodes = [
-        helper.make_node("Gather", [f"{name}_int8", ids], [f"{output}_int8"], name=f"{gather.name}_int8"),
-        helper.make_node("Gather", [f"{name}_scale", ids], [f"{output}_scale"], name=f"{gather.name}_scale"),
+        helper.make_node("Unsqueeze", [scales, axis], [f"{name}/scales"], name=f"{name}/Unsqueeze"),
         helper.make_node(
-            "Cast", [f"{output}_int8"], [f"{output}_cast"], name=f"{gather.name}_cast", to=TensorProto.FLOAT
+            "GatherBlockQuantized", [table, ids, f"{name}/scales"], [f"{name}/blocks"], name=name,
+            domain=blocks.DOMAIN, bits=BITS, block_size=size, gather_axis=0, quantize_axis=2,
         ),
-        helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [output], name=f"{gather.name}_mul"),
-    ]
-    place = list(graph.node).index(gather)
-    graph.node.remove(gather)
+        helper.make_node(
+            "Reshape", [f"{name}/blocks", row], [f"{name}/padded" if padded else output], name=f"{name}/Reshape"
+        ),
+    ]  # fmt: skip
+    if padded:
+        nodes.append(helper.make_node("Slice", [f"{name}/padded", start, end, axis], [output], name=f"{name}/Slice"))
+    used = {entry for node in nodes for entry in node.input}
+    for key, values in constants.items():
+        if f"{name}/{key}" in used:
+            graph.model.graph.initializer.append(numpy_helper.from_array(np.array(values), f"{name}/{key}"))
+    place = list(graph.model.graph.node).index(gather)
+    graph.model.graph.node.remove(gather)
     for offset, node in enumerate(nodes):
-        graph.node.insert(place + offset, node)
+        graph.model.graph.node.insert(place + offset, node)
 
 
-def _gather(graph: Any) -> Any:
+def _gather(graph: Graph) -> Any:
     """The lookup of the token ids, as the builder writes it."""
-    found = [node for node in graph.node if node.op_type == "Gather" and "embed_tokens" in node.input[0]]
+    found = [node for node in graph.model.graph.node if node.op_type == "Gather" and "embed_tokens" in node.name]
     if len(found) != 1:
-        raise QuantizationError("the fused graph has no embedding Gather with a constant table")
+        raise QuantizationError(f"the fused graph has {len(found)} lookups of token ids, not one")
     return found[0]

@@ -15,7 +15,7 @@ from export.graph import Graph
 from models import manifest
 from pipelines import params
 from quantizers import Context, weight_only
-from quantizers.parts import embedding, smooth
+from quantizers.parts import smooth
 from runtimes import ort
 from tests import tiny
 from tests.models import made
@@ -23,7 +23,7 @@ from tests.models import made
 SHIPPED = params.load(Path(__file__).parents[2] / "params.yaml").recipes
 RECIPES = {name: recipe for name, recipe in SHIPPED.items() if recipe.runtime == "ort"}  # the others: their own files
 # Largest accepted difference of a logit, as a share of the largest, on a random model (a trained one is kinder).
-LOGIT_DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-2, "int8-weight": 0.1, "int4-weight": 0.8, "int8-static": 0.3}
+LOGIT_DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-2, "int8-weight": 0.15, "int4-weight": 0.8, "int8-static": 0.3}
 
 
 def _make(name: str, context: Context, folder: Path) -> Path:
@@ -91,7 +91,8 @@ def test_smoothing_leaves_what_a_graph_with_tied_embeddings_and_biases_computes(
     other_features: Context, tmp_path: Path
 ) -> None:
     graph = Graph(other_features.export_folder / "fused" / "model.onnx")
-    embedding.untie(graph.model)
-    smooth.fold(graph, statistics.load(other_features.calibration_folder), 0.5)
+    sites = statistics.load(other_features.calibration_folder)
+    del sites["head"]  # the head's weight is the embedding's: recipes leave it as it is
+    smooth.fold(graph, sites, 0.5)
     graph.save(tmp_path)
     check.compare(other_features.model_folder, tmp_path / "model.onnx", 2, seed=1)
