@@ -60,6 +60,7 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
         session = switches.Session(Path(place) / fused.GRAPH, head_dim, context.threads)
         found = budget.spend(session, list(made), search, held_out, options.kl_budget, parameters)
         del session
+        graph = Graph(Path(place) / fused.GRAPH)  # saving emptied its weights
     switches.settle(graph, found.static)
     graph.save(folder)
     fused.copy_serving_files(source, folder)

@@ -1,7 +1,7 @@
-"""Which inputs get static scales: as many as a KL budget allows, the harmless ones first, measured on the model's text.
+"""Which inputs get static scales: as many as a KL budget allows, the harmless ones first, on the model's own text.
 
 KL is measured from the fp32 graph at each token of the replies that calibration kept, through the kernels that will
-serve. Each input is tried alone on a few texts, for the order; how many of them is found by bisection on more; and
+serve. Each input is tried alone on the texts with the longest replies, for the order; how many of them is found by bisection on more; and
 texts that took no part in either must agree.
 """
 
@@ -19,7 +19,7 @@ from quantizers.parts.switches import Session, divergence
 
 # Texts, for a model of PARAMETERS at most; a larger one is measured on fewer, so that time grows more slowly.
 PARAMETERS = 300e6
-ALONE, SEARCH, HELD_OUT = 4, 16, 24
+ALONE, SEARCH, HELD_OUT = 3, 16, 24
 FEWEST = {ALONE: 1, SEARCH: 4, HELD_OUT: 8}
 
 
@@ -51,9 +51,10 @@ class Found:
 
 
 def read(calibration_folder: Path, reference: Session, parameters: int) -> tuple[Texts, Texts]:
-    """The texts to search on and the ones held out; raises DataError where calibration kept fewer than one of each."""
+    """The texts to search on and the ones held out; raises DataError where calibration kept too few for both."""
     texts = statistics.own_texts(calibration_folder)
-    search, held_out = texts[::2][: _count(SEARCH, parameters)], texts[1::2][: _count(HELD_OUT, parameters)]
+    search = sorted(texts[::2][: _count(SEARCH, parameters)], key=lambda text: -len(text.reply))
+    held_out = texts[1::2][: _count(HELD_OUT, parameters)]
     if not held_out:
         raise DataError(
             f"the model answered {len(texts)} calibration prompts with any text, and a KL budget needs 2: "

@@ -22,7 +22,7 @@ ON, OFF = "/on", "/off"
 
 
 def add(graph: Graph, node: Any, switch: str, on: Sequence[Any]) -> None:
-    """Let `switch` choose between the nodes `on` and `node`, which is in the graph. `on` ends in `node`'s output + ON."""
+    """Let `switch` choose between the nodes `on`, whose last one writes `node`'s output + ON, and `node` as it is."""
     output = node.output[0]
     off = type(node)()
     off.CopyFrom(node)
