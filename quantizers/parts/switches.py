@@ -52,14 +52,10 @@ def settle(graph: Graph, on: Iterable[str]) -> None:
         way = ways["then_branch" if node.input[0] in chosen else "else_branch"]
         way.node[-1].output[0] = node.output[0]
         nodes.extend(way.node)
-    inputs = [entry for entry in body.input if not entry.name.startswith(INPUT)]
-    read = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in body.initializer if tensor.name in read]
-    for field, values in (("node", nodes), ("input", inputs), ("initializer", kept)):
-        copied = [type(value).FromString(value.SerializeToString()) for value in values]
-        body.ClearField(field)
-        getattr(body, field).extend(copied)
-    graph.initializers = {tensor.name: tensor for tensor in body.initializer}
+    for place in reversed(range(len(body.input))):
+        if body.input[place].name.startswith(INPUT):
+            del body.input[place]
+    graph.replace_nodes(nodes)
 
 
 class Session:
