@@ -1,11 +1,14 @@
 """Runs the calibration items through the original model and collects the statistics, resuming where it was killed.
 
+What the model answers in the decode phase is kept too: recipes are measured on its own text.
+
 Memory does not grow with the data: calibrators that keep every output run out of it (microsoft/onnxruntime #10503).
 One that sees prefill only is wrong about decode (optimum #1853).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +28,7 @@ CHECKPOINT_BATCHES = 8
 def run(
     model_folder: Path, items: Sequence[Prepared], settings: CalibrateParams, threads: int, seed: int, kept: Path
 ) -> dict[str, torch.Tensor]:
-    """Statistics as tensors named `<phase>/<site>/<statistic>`.
+    """Statistics as tensors named `<phase>/<site>/<statistic>`, and the texts as statistics.own_texts reads them.
 
     `kept` is a file for the state after every few batches: a killed run goes on from it and repeats at most that.
     """
@@ -38,6 +41,7 @@ def run(
         prefix = f"{phase}/"
         collector.tensors = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     jobs = list(_jobs(items, settings))
+    texts = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{statistics.TEXTS}/")}
     for number, (phase, batch) in enumerate(progress.track(jobs, "calibrate", unit="batch")):
         if number < done:
             continue
@@ -48,11 +52,15 @@ def run(
         ]
         collector.generator.manual_seed(seed + number)  # a resumed run draws the same sample
         with torch.inference_mode():
-            (_prefill if phase == "prefill" else _decode)(model, collector, batch, settings.decode_steps)
+            if phase == "prefill":
+                _prefill(model, collector, batch)
+            else:
+                replies = _decode(model, collector, batch, settings.decode_steps)
+                texts |= statistics.texts(len(texts), [row.prompt_ids for row in batch], replies)
         for handle in handles:
             handle.remove()
         if (number + 1) % CHECKPOINT_BATCHES == 0 or number + 1 == len(jobs):
-            tensors = {f"{p}/{name}": t for p, c in collectors.items() for name, t in c.tensors.items()}
+            tensors = texts | {f"{p}/{name}": t for p, c in collectors.items() for name, t in c.tensors.items()}
             statistics.save(kept, tensors | {"done": torch.tensor([number + 1])})
     return tensors
 
@@ -65,7 +73,7 @@ def _jobs(items: Sequence[Prepared], settings: CalibrateParams) -> Iterator[tupl
             yield phase, by_length[start : start + settings.batch]
 
 
-def _prefill(model: Any, collector: Collector, batch: Sequence[Prepared], _steps: int) -> None:
+def _prefill(model: Any, collector: Collector, batch: Sequence[Prepared]) -> None:
     """Whole sequences, prompt and worked solution, right-padded.
 
     The head's input is taken where it is made. Its output, a number for each word at each token, is of no use here:
@@ -79,8 +87,11 @@ def _prefill(model: Any, collector: Collector, batch: Sequence[Prepared], _steps
     collector.hook("head")(None, (hidden,))
 
 
-def _decode(model: Any, collector: Collector, batch: Sequence[Prepared], steps: int) -> None:
-    """The model's own greedy answers, one token at a time over a real KV cache; the prompt pass is not recorded."""
+def _decode(model: Any, collector: Collector, batch: Sequence[Prepared], steps: int) -> list[list[int]]:
+    """The model's own greedy answers, one token at a time over a real KV cache; the prompt pass is not recorded.
+
+    Returns them up to their end token.
+    """
     from transformers import DynamicCache
 
     width = max(len(row.prompt_ids) for row in batch)
@@ -90,11 +101,18 @@ def _decode(model: Any, collector: Collector, batch: Sequence[Prepared], steps: 
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache()
     collector.mask = None
+    said: list[torch.Tensor] = []
     for _ in range(steps + 1):
-        logits = model(ids, attention_mask=mask, position_ids=positions, past_key_values=cache).logits
+        logits = model(
+            ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+        ).logits
         ids, positions = logits[:, -1:].argmax(-1), positions[:, -1:] + 1
+        said.append(ids)
         mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
         collector.mask = torch.ones_like(ids, dtype=torch.bool)
+    ends = model.generation_config.eos_token_id
+    stops = set(ends) if isinstance(ends, list) else {ends}
+    return [list(itertools.takewhile(lambda one: one not in stops, row)) for row in torch.cat(said, 1).tolist()]
 
 
 def _load(model_folder: Path) -> Any:

@@ -1,7 +1,7 @@
 """Statistics of every matmul input, over prefill and decode steps: how they are kept, and how quantizers read them.
 
 For each input (a "site") and channel: lowest, highest, sum; and a uniform random sample of whole rows, from which a
-recipe derives any clipping range, SmoothQuant factor or bias correction.
+recipe derives any clipping range, SmoothQuant factor or bias correction. Beside them lies the model's own text.
 """
 
 from __future__ import annotations
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 FILE = "statistics.safetensors"
 PHASES = ("prefill", "decode")
+TEXTS = "texts"  # <number>/prompt and <number>/reply: token ids
+
+
+@dataclass(frozen=True)
+class OwnText:
+    """Token ids of a prompt and of what the original model answered, without its end token."""
+
+    prompt: tuple[int, ...]
+    reply: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -62,14 +71,41 @@ def save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 def load(folder: Path, names: Sequence[str] = ()) -> dict[str, Site]:
     """The statistics of the sites in `names`, or of all; prefill and decode together: each gives half of the rows."""
+    with _open(folder) as tensors:
+        found = names or sorted({name.split("/")[1] for name in tensors.keys() if name.startswith(PHASES)})  # noqa: SIM118
+        return {name: _merge([_phase(tensors, phase, name) for phase in PHASES]) for name in found}
+
+
+def texts(start: int, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+    """Prompts and replies as tensors to save, numbered from `start / 2`: each text is two tensors."""
+    import torch
+
+    return {
+        f"{TEXTS}/{start // 2 + number}/{part}": torch.tensor(ids, dtype=torch.int32)
+        for number, both in enumerate(zip(prompts, replies, strict=True))
+        for part, ids in zip(("prompt", "reply"), both, strict=True)
+    }
+
+
+def own_texts(folder: Path) -> list[OwnText]:
+    """What the original answered in the decode phase, in the order of calibration; empty answers are left out."""
+    with _open(folder) as tensors:
+        count = sum(name.startswith(f"{TEXTS}/") for name in tensors.keys()) // 2  # noqa: SIM118
+        parts = [
+            [tuple(tensors.get_tensor(f"{TEXTS}/{number}/{part}").tolist()) for part in ("prompt", "reply")]
+            for number in range(count)
+        ]
+    return [OwnText(prompt, reply) for prompt, reply in parts if reply]
+
+
+def _open(folder: Path) -> Any:
+    """The file of statistics, read tensor by tensor."""
     from safetensors import safe_open
 
     path = folder / FILE
     if not path.is_file():
         raise DataError(f"{path} not found: run `python -m stages.calibrate` first")
-    with safe_open(path, framework="numpy") as tensors:
-        found = names or sorted({name.split("/")[1] for name in tensors.keys()})  # noqa: SIM118
-        return {name: _merge([_phase(tensors, phase, name) for phase in PHASES]) for name in found}
+    return safe_open(path, framework="numpy")
 
 
 def _phase(tensors: Any, phase: str, site: str) -> Site:

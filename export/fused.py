@@ -59,6 +59,12 @@ def _search_greedily(path: Path) -> None:
     files.write_text(path, json.dumps(config, indent=2) + "\n")
 
 
+def head_dim(graph_folder: Path) -> int:
+    """Values of one head in the KV cache, as the engine is told."""
+    config = json.loads((graph_folder / CONFIG).read_text())
+    return int(config["model"]["decoder"]["head_size"])
+
+
 def copy_serving_files(graph_folder: Path, folder: Path) -> None:
     """Copy the configuration that stands beside a graph into a variant's folder."""
     shutil.copy(graph_folder / CONFIG, folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,10 @@ class Graph:
         self.model: Any = onnx.load(path)
         self.initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
 
+    def parameters(self) -> int:
+        """Values in all weights."""
+        return sum(math.prod(tensor.dims) for tensor in self.model.graph.initializer)
+
     def weight(self, name: str) -> Array:
         return np.array(numpy_helper.to_array(self.initializers[name]))
 
@@ -65,8 +71,20 @@ class Graph:
         """The node that writes `tensor`."""
         return next(node for node in self.model.graph.node if tensor in node.output)
 
+    def replace_nodes(self, nodes: Sequence[Any]) -> None:
+        """Make `nodes` the graph's, and drop the initializers that none of them reads."""
+        body = self.model.graph
+        written = [copy.deepcopy(node) for node in nodes]
+        del body.node[:]
+        body.node.extend(written)
+        read = {name for node in written for name in node.input}
+        for place in reversed(range(len(body.initializer))):  # in place: a copy of the weights may not fit
+            if body.initializer[place].name not in read:
+                del body.initializer[place]
+        self.initializers = {tensor.name: tensor for tensor in body.initializer}
+
     def save(self, folder: Path) -> None:
-        """Write model.onnx with its external data; data files keep the permissions of any other file."""
+        """Write model.onnx with its external data, which empties the weights here; data files keep the permissions of any other file."""
         onnx.save(
             self.model, folder / fused.GRAPH, save_as_external_data=True, location=fused.GRAPH_DATA,
             all_tensors_to_one_file=True, size_threshold=1024,

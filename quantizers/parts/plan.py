@@ -1,24 +1,32 @@
-"""What a scheme with static scales decides before one is written: smoothing, ranges, which matmuls stay in float."""
+"""What a scheme with static scales decides for each matmul input before one is written: smoothing and range.
+
+Both are searched on the sampled rows for the least error of the output, each row against its own size. A model's
+first tokens have activations a thousand times the rest: in a plain mean of squares nothing else would count.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from calibration import statistics
 from calibration.statistics import Array, Site
-from export.graph import Graph
+from core import progress
+from export.graph import Graph, MatMul
+from quantizers.parts import smooth
 
 Method: TypeAlias = Literal["absmax", "percentile", "mse"]
 
-SHRINK = np.linspace(0.2, 1.0, 33)  # shares of the full range that a search for the least squared error tries
-SEARCHED = 200_000  # sampled values that the search looks at
+SHRINK = [percent / 100 for percent in range(20, 101, 5)]  # shares of the full range that a search for the best tries
+ROWS = 256  # sampled rows that the error of an output is taken over
+SEARCHED = 32_000  # sampled values that the search for a range looks at
+LEVELS = 127
 
 
 class Rounding(Protocol):
@@ -39,81 +47,118 @@ class Options(BaseModel):
 
     activations: Method = "mse"
     percentile: float = Field(default=99.99, gt=50, le=100, description="of |x|, for activations: percentile")
-    smooth_alpha: float = Field(default=0.5, ge=0, le=1, description="0 turns SmoothQuant off")
+    smooth_alphas: list[float] = Field(
+        default=[0.0, 0.4, 0.6, 0.8, 0.95],
+        min_length=1,
+        description="SmoothQuant's strengths to choose from; 0: none",
+    )
 
 
 @dataclass(frozen=True)
-class Plan(Generic[Range]):
-    """`sites` and `clips` are by calibrated input, as they are after smoothing; `errors` are by matmul."""
+class Sampled:
+    """Values of one input, and how much a squared error of each weighs in the output; both flat."""
 
-    sites: dict[str, Site]
-    clips: dict[str, Range]
+    values: Array
+    weights: Array
+
+
+@dataclass(frozen=True)
+class Choice(Generic[Range]):
+    """What was decided for one input.
+
+    By matmul that reads it: `errors`, noise to signal of the output, and `corrections`, its mean error, float32
+    (channels out,), to be added to it.
+    """
+
+    readers: list[MatMul]
+    alpha: float
+    clip: Range
     errors: dict[str, float]
-    kept: set[str]  # matmuls that stay in float
+    corrections: dict[str, Array]
 
-    @property
-    def wanted(self) -> list[str]:
-        """Matmuls that are to run in integers, in graph order."""
-        return [matmul for matmul in self.errors if matmul not in self.kept]
 
-    @property
-    def worst_error(self) -> float:
-        """The largest output error of a matmul in integers: noise to signal."""
-        return max((self.errors[matmul] for matmul in self.wanted), default=0.0)
+Clipper: TypeAlias = Callable[[Site, Sampled, Options], Range]
+Fold: TypeAlias = Callable[[Graph, Site, list[MatMul], float], object]
 
 
 def make(
     graph: Graph,
     calibration_folder: Path,
     options: Options,
-    *,
-    fold: Callable[[Graph, Mapping[str, Site], float], dict[str, Site]],
-    clip: Callable[[Site, Method, float], Range],
-    per_channel: bool,
-    keep_share: float,
-    always_kept: frozenset[str] = frozenset(),
-) -> Plan[Range]:
-    """Smooth `graph` in place with the scheme's `fold`, choose a range for every input with its `clip`.
+    clip: Clipper[Range],
+    fold: Fold,
+    smoothable: tuple[str, ...] = ("attention", "o", "mlp", "down"),
+) -> dict[str, Choice[Range]]:
+    """Choose for every input that a MatMul reads, by site, and smooth `graph` in place with `fold`.
 
-    `keep_share` of the matmuls stay in float, the most sensitive first, beside those in `always_kept`.
+    Sites whose name does not end in one of `smoothable` are left as they are.
     """
     sites = statistics.load(calibration_folder)
-    if options.smooth_alpha > 0:
-        sites = fold(graph, sites, options.smooth_alpha)
-    clips = {name: clip(site, options.activations, options.percentile) for name, site in sites.items()}
-    errors = output_errors(graph, sites, clips, per_channel)
-    free = {matmul: error for matmul, error in errors.items() if matmul not in always_kept}
-    return Plan(sites, clips, errors, set(always_kept) | most_sensitive(free, keep_share))
-
-
-def output_errors(
-    graph: Graph, sites: Mapping[str, Site], clips: Mapping[str, Rounding], per_channel: bool
-) -> dict[str, float]:
-    """Node name → ||xW - Q(x)Q(W)||^2 / ||xW||^2 over the sampled rows: noise to signal, 0 is perfect."""
-    errors = {}
+    readers: dict[str, list[MatMul]] = {}
     for matmul in graph.matmuls():
-        rows, weight = sites[matmul.site].sample, graph.weight(matmul.weight)
-        exact = rows @ weight
-        rounded = clips[matmul.site].apply(rows) @ rounded_weight(weight, per_channel)
-        errors[matmul.node] = float(np.square(exact - rounded).sum() / max(np.square(exact).sum(), 1e-12))
-    return errors
+        readers.setdefault(matmul.site, []).append(matmul)
+    made: dict[str, Choice[Range]] = {}
+    for name, read_by in progress.track(readers.items(), "search scales", total=len(readers), unit="input"):
+        alphas = options.smooth_alphas if name.endswith(smoothable) else [0.0]
+        candidates = _candidates(graph, sites[name], read_by, alphas, options, clip)
+        best = min(candidates, key=lambda choice: sum(choice.errors.values()))
+        if best.alpha:
+            fold(graph, sites[name], read_by, best.alpha)
+        made[name] = best
+    return made
 
 
-def most_sensitive(errors: Mapping[str, float], share: float) -> set[str]:
-    """The `share` of matmuls with the largest error, rounded up to whole ones."""
-    count = math.ceil(share * len(errors))
-    return set(sorted(errors, key=lambda name: (-errors[name], name))[:count])
+def _candidates(
+    graph: Graph, site: Site, readers: list[MatMul], alphas: list[float], options: Options, clip: Clipper[Range]
+) -> list[Choice[Range]]:
+    weights = [graph.weight(matmul.weight) for matmul in readers]
+    rows = sampled_rows(site)
+    exact = [rows @ weight for weight in weights]
+    sizes = row_sizes(np.concatenate(exact, 1))
+    made = []
+    for alpha in alphas:
+        channels = smooth.factors(graph, site, readers, alpha)
+        smoothed, scaled = smooth.divided(site, channels), [weight * channels[:, None] for weight in weights]
+        reach = np.sum([np.square(weight).sum(1) for weight in scaled], axis=0)
+        inputs = sampled_rows(smoothed)
+        chosen = clip(smoothed, _sampled(inputs, reach, sizes), options)
+        rounded = chosen.apply(inputs)
+        errors: dict[str, float] = {}
+        corrections: dict[str, Array] = {}
+        for matmul, wanted, weight in zip(readers, exact, scaled, strict=True):
+            off, share = wanted - rounded @ rounded_weight(weight), 1 / row_sizes(wanted)
+            errors[matmul.node] = float((np.square(off).sum(1) * share).mean())
+            corrections[matmul.node] = (share @ off / share.sum()).astype(np.float32)
+        made.append(Choice(readers, alpha, chosen, errors, corrections))
+    return made
 
 
-def rounded_weight(values: Array, per_channel: bool) -> Array:
-    """`values` (in, out) as int8 symmetric weights come out: one scale for each column, or one for all."""
-    largest = np.abs(values).max(0, keepdims=True) if per_channel else np.abs(values).max()
-    scale = np.maximum(largest, 1e-12) / 127
-    result: Array = (np.clip(np.round(values / scale), -127, 127) * scale).astype(np.float32)
+def _sampled(rows: Array, reach: Array, sizes: Array) -> Sampled:
+    step = max(1, rows.size // SEARCHED)
+    part = rows[::step]
+    return Sampled(part.ravel(), (reach[None] / sizes[::step, None]).astype(np.float32).ravel())
+
+
+def sampled_rows(site: Site) -> Array:
+    """`ROWS` of the sampled rows, from prefill and decode alike: float32 (rows, channels)."""
+    rows: Array = site.sample[:: max(1, len(site.sample) // ROWS)]
+    return rows
+
+
+def row_sizes(outputs: Array) -> Array:
+    """Sum of squares of each row: float32 (rows,), never 0."""
+    sizes: Array = np.maximum(np.square(outputs).sum(1), 1e-12)
+    return sizes
+
+
+def levels(values: Array) -> tuple[NDArray[np.int8], Array]:
+    """A weight (in, out) as symmetric int8 of the same shape, and one float32 scale for each output channel (out,)."""
+    scale = (np.maximum(np.abs(values).max(0), 1e-12) / LEVELS).astype(np.float32)
+    return np.clip(np.round(values / scale), -LEVELS, LEVELS).astype(np.int8), scale
+
+
+def rounded_weight(values: Array) -> Array:
+    """A weight (in, out) as it comes out of `levels`."""
+    whole, scale = levels(values)
+    result: Array = whole * scale
     return result
-
-
-def searched(site: Site) -> Array:
-    """The sampled values that a search for a range looks at, as one flat array."""
-    values = site.sample.ravel()
-    return values[:: max(1, len(values) // SEARCHED)]

@@ -6,7 +6,6 @@ that make v, or up), the weights that read it are multiplied. Source: Xiao et al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -20,26 +19,29 @@ from export.graph import Graph, MatMul
 Groups: TypeAlias = NDArray[np.int64]
 
 
-def fold(graph: Graph, sites: Mapping[str, Site], alpha: float) -> dict[str, Site]:
-    """Smooth every input that a MatMul reads in place; returns the statistics of these as they are after it."""
-    readers: dict[str, list[MatMul]] = {}
-    for matmul in graph.matmuls():
-        readers.setdefault(matmul.site, []).append(matmul)
-    return {name: fold_site(graph, sites[name], readers[name], alpha) for name in sites if name in readers}
-
-
-def fold_site(graph: Graph, site: Site, readers: list[MatMul], alpha: float) -> Site:
+def fold(graph: Graph, site: Site, readers: list[MatMul], alpha: float) -> Site:
     """Smooth one input in place, which all of `readers` read; returns its statistics as they are after it."""
-    weight_max = np.maximum.reduce([np.abs(graph.weight(matmul.weight)).max(1) for matmul in readers])
+    channels = factors(graph, site, readers, alpha)
     kind = readers[0].site.split(".")[-1]
-    groups = _head_groups(graph, readers[0], len(weight_max)) if kind == "o" else np.arange(len(weight_max))
-    factors = _factors(site.absmax, weight_max, alpha, groups)
-    {"o": _scale_values, "down": _scale_up}.get(kind, _scale_norm)(graph, readers[0], factors, groups)
+    {"o": _scale_values, "down": _scale_up}.get(kind, _scale_norm)(graph, readers[0], channels)
     for matmul in readers:
-        graph.set_weight(matmul.weight, graph.weight(matmul.weight) * factors[:, None])
-    return replace(
-        site, low=site.low / factors, high=site.high / factors, mean=site.mean / factors, sample=site.sample / factors
-    )
+        graph.set_weight(matmul.weight, graph.weight(matmul.weight) * channels[:, None])
+    return divided(site, channels)
+
+
+def divided(site: Site, channels: Array) -> Site:
+    """The statistics of an input once each of its channels is divided by its factor."""
+    parts = {name: getattr(site, name) / channels for name in ("low", "high", "mean", "sample")}
+    return replace(site, **parts)
+
+
+def factors(graph: Graph, site: Site, readers: list[MatMul], alpha: float) -> Array:
+    """One factor for each channel of an input, float32 of shape (channels,); 1 where `alpha` is 0."""
+    weight_max = np.maximum.reduce([np.abs(graph.weight(matmul.weight)).max(1) for matmul in readers])
+    if alpha == 0:
+        return np.ones_like(weight_max)
+    groups = _groups(graph, readers[0], len(weight_max))
+    return _factors(site.absmax, weight_max, alpha, groups)
 
 
 def _factors(absmax: Array, weight_max: Array, alpha: float, groups: Groups) -> Array:
@@ -55,9 +57,14 @@ def _factors(absmax: Array, weight_max: Array, alpha: float, groups: Groups) -> 
     return result
 
 
-def _head_groups(graph: Graph, o_proj: MatMul, channels: int) -> Groups:
-    """Channel of o's input → row of v that makes it: under grouped-query attention several heads share one."""
-    attention = graph.producer(o_proj.input)
+def _groups(graph: Graph, reader: MatMul, channels: int) -> Groups:
+    """Channel → group of channels that one factor scales: each its own, but for the input of o.
+
+    That is a mix of v's rows, and under grouped-query attention several heads share one.
+    """
+    if not reader.site.endswith(".o"):
+        return np.arange(channels)
+    attention = graph.producer(reader.input)
     fields = {field.name: field.i for field in attention.attribute if field.name in ("num_heads", "kv_num_heads")}
     head_dim = channels // fields["num_heads"]
     shared_by = fields["num_heads"] // fields["kv_num_heads"]
@@ -66,7 +73,7 @@ def _head_groups(graph: Graph, o_proj: MatMul, channels: int) -> Groups:
     return groups
 
 
-def _scale_norm(graph: Graph, reader: MatMul, factors: Array, _groups: Groups) -> None:
+def _scale_norm(graph: Graph, reader: MatMul, factors: Array) -> None:
     norm = graph.producer(reader.input)
     weight = norm.input[2 if norm.op_type.startswith("Skip") else 1]
     if "Normalization" not in norm.op_type or weight not in graph.initializers:
@@ -74,7 +81,7 @@ def _scale_norm(graph: Graph, reader: MatMul, factors: Array, _groups: Groups) -
     graph.set_weight(weight, graph.weight(weight) / factors)
 
 
-def _scale_up(graph: Graph, reader: MatMul, factors: Array, _groups: Groups) -> None:
+def _scale_up(graph: Graph, reader: MatMul, factors: Array) -> None:
     """down's input is act(gate) * up: divide the columns that make up, and up's bias where it has one."""
     prefix = reader.node.rsplit("/", 2)[0]
     up = next(matmul for matmul in graph.matmuls() if matmul.node == f"{prefix}/up_proj/MatMul")
@@ -85,9 +92,10 @@ def _scale_up(graph: Graph, reader: MatMul, factors: Array, _groups: Groups) -> 
                 graph.set_weight(name, graph.weight(name) / factors)
 
 
-def _scale_values(graph: Graph, reader: MatMul, factors: Array, groups: Groups) -> None:
+def _scale_values(graph: Graph, reader: MatMul, factors: Array) -> None:
     """o's input is a mix of v's rows: divide v's columns, the last ones of a packed qkv, and their bias."""
     attention = graph.producer(reader.input)
+    groups = _groups(graph, reader, len(factors))
     rows = np.empty(groups.max() + 1, np.float32)
     rows[groups] = factors
     source = attention.input[2] or attention.input[0]  # v, or packed qkv
