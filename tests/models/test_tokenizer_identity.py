@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Core
 from transformers import AutoTokenizer
 
 from core import cli, params, paths
-from core.errors import QuantizationError
+from core.errors import QuantizationError, RuntimeFault
 from data import items
 from data.records import Item
 from models import families, manifest, tokenizer, tokenizer_identity
