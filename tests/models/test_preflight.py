@@ -71,7 +71,7 @@ def test_too_little_disk_says_how_much_and_what_to_do(
     with pytest.raises(ResourceError) as caught:
         preflight.check(r1, RECIPES, Path("artifacts"))
     assert str(caught.value) == (
-        f"a run of fp32, fp16, int8, fp16 needs about {need:.1f} GiB in artifacts, its disk has 10.0 GiB free: "
+        f"a run of fp32, fp16, int8, w8a8 needs about {need:.1f} GiB in artifacts, its disk has 10.0 GiB free: "
         "make room, run fewer recipes, or set ASSAY_SKIP_RESOURCE_CHECK=1 to try anyway"
     )
 
