@@ -32,7 +32,7 @@ class Traits:
 
     inputs: tuple[Input, ...]  # what it reads of that which earlier stages left
     compiled: bool = False  # whether the variant is a graph of which `compile` makes TensorRT engines
-    peak_of_fp32_weights: float = 3.5  # memory at its peak, as a multiple of the weights in fp32
+    peak_of_fp32_weights: float = 5.0  # memory at its peak, as a multiple of the weights in fp32
     bytes_per_parameter: float = 4.0  # on disk, with scales and the parts that stay wide
     libraries: tuple[str, ...] = manifest.LIBRARIES  # distributions whose versions shape the files
 
