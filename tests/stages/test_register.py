@@ -18,6 +18,7 @@ from core.errors import DataError, IntegrityError, NoVariantPassed, RegistryErro
 from models import manifest, tokenizer
 from pipelines import params
 from quantizers import Context, weight_only
+from quantizers.parts import version
 from registry import store
 from registry.records import Registration
 from runtimes import ort
@@ -271,7 +272,7 @@ def _with_onnx_variant(root: Path, workshop: Context) -> params.Params:
     folder.mkdir()
     facts = weight_only.quantize(workshop, weight_only.Options(bits=8, block_size=32), folder)
     recipe = settings.recipe("int8-static")
-    manifest.write(folder, variant="int8-static", recipe=recipe, model_folder=workshop.model_folder, facts=facts)
+    version.finish("int8-static", recipe, workshop, folder, facts)
     about = {"manifest_sha256": manifest.digest(folder), "runtime": "ort"}
     fixtures.evaluation("int8-static", **about).save(paths.EVALUATION / "int8-static.json")
     fixtures.benchmark("int8-static", 40, **about).save(paths.BENCHMARK / "int8-static.json")
