@@ -20,9 +20,10 @@ from models import manifest
 from quantizers import Context, Traits
 from quantizers.parts import blocks, compressed, embedding
 
+# Measured on SmolLM2-135M with gptq: 1.53 times the fp32 weights (ru_maxrss, less the libraries).
 TRAITS = Traits(
     inputs=("fused graph", "statistics"),
-    peak_of_fp32_weights=1.5,
+    peak_of_fp32_weights=1.7,
     bytes_per_parameter=1.5,
     libraries=tuple(sorted({*manifest.LIBRARIES, *compressed.LIBRARIES})),
 )
