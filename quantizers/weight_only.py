@@ -1,6 +1,7 @@
 """Weights in 8 or 4 bits by block, activations quantized on the fly by the kernel (MatMulNBits, accuracy level 4).
 
-`nearest` rounds each value by itself; `gptq` minds what the inputs are, as 4 bits need it (parts/blocks.py).
+`nearest` rounds each value by itself; `gptq` minds what the inputs are, as 4 bits need it (parts/blocks.py). On
+SmolLM2-135M, where down_proj has a quarter of the weights, its 8 bits take away 40 % of the KL that 4 bits add.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from models import manifest
 from quantizers import Context, Traits
 from quantizers.parts import blocks, compressed, embedding
 
+# Measured on SmolLM2-135M with gptq: 1.53 times the fp32 weights (ru_maxrss, less the libraries).
 TRAITS = Traits(
     inputs=("fused graph", "statistics"),
-    peak_of_fp32_weights=1.5,
+    peak_of_fp32_weights=1.7,
     bytes_per_parameter=1.5,
     libraries=tuple(sorted({*manifest.LIBRARIES, *compressed.LIBRARIES})),
 )
@@ -33,6 +35,9 @@ class Options(BaseModel):
     bits: Literal[4, 8]
     block_size: Literal[16, 32, 64, 128, 256] = 32
     algorithm: Literal["nearest", "gptq"] = Field(default="nearest", description="gptq: seconds for each layer")
+    eight_bits: list[Literal["o_proj", "down_proj"]] = Field(
+        default=[], description="matmuls in 8 bits by 64, to the nearest, where 4 bits lose too much"
+    )
     embedding_bits: Literal[8, 32] = Field(default=8, description="of the embedding and the head")
 
 
@@ -50,7 +55,9 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     together = [list(readers) for _, readers in groupby(matmuls, lambda matmul: matmul.site)]
     for readers in progress.track(together, f"int{options.bits}", unit="input"):
         weights = [graph.weight(matmul.weight) for matmul in readers]
-        if options.algorithm == "gptq":
+        if readers[0].node.split("/")[-2] in options.eight_bits:
+            rounded = [blocks.nearest(weight, 8, 64) for weight in weights]
+        elif options.algorithm == "gptq":
             site = readers[0].site
             rows = statistics.load(context.calibration_folder, [site])[site].sample
             rounded = blocks.gptq(weights, rows, options.bits, options.block_size)
@@ -66,5 +73,6 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
         "algorithm": options.algorithm,
         "block_size": options.block_size,
         "quantized_matmuls": len(matmuls),
+        "eight_bits": options.eight_bits,
         "embedding_and_head": f"int{embedding.BITS}" if options.embedding_bits == embedding.BITS else "float32",
     }

@@ -20,7 +20,7 @@ from export.graph import Graph, MatMul
 
 DOMAIN = "com.microsoft"
 SHARES = np.linspace(0.6, 1.05, 10)  # of a block's full range
-DAMPING = 0.01  # of the mean power of the inputs, added to each
+DAMPING = 0.05  # of the mean power of the inputs, added to each
 INT8_ARITHMETIC = 4  # accuracy level: the kernel rounds inputs to int8 by block and multiplies integers
 
 

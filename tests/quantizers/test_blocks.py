@@ -9,6 +9,8 @@ import onnxruntime
 import pytest
 from safetensors.torch import load_file, save_file
 
+from export import fused
+from export.graph import Graph
 from models.params import Recipe
 from quantizers import Context
 from quantizers.parts import blocks
@@ -120,6 +122,18 @@ def test_gptq_keeps_more_of_a_model_with_outlier_channels(outliers: Context, tmp
         kl[algorithm] = _kl(expected, np.stack(runtime.logits(tokens)))
         runtime.close()
     assert kl["gptq"] < 0.5 * kl["nearest"]
+
+
+def test_matmuls_that_the_recipe_names_have_eight_bits(outliers: Context, tmp_path: Path) -> None:
+    options = {"bits": 4, "block_size": 32, "algorithm": "nearest", "eight_bits": ["down_proj"]}
+    recipe = Recipe(quantizer="weight_only", runtime="ort", options=options)
+    graph = Graph(made.variant("int4", recipe, outliers, tmp_path / "int4") / fused.GRAPH)
+    bits = {
+        node.name.split("/")[-2]: next(field.i for field in node.attribute if field.name == "bits")
+        for node in graph.model.graph.node
+        if node.op_type == "MatMulNBits"
+    }
+    assert bits == {"qkv_proj": 4, "o_proj": 4, "gate_proj": 4, "up_proj": 4, "down_proj": 8, "lm_head": 8}
 
 
 def _kl(expected: np.ndarray, actual: np.ndarray) -> float:
