@@ -77,7 +77,10 @@ def write(graph: Graph) -> None:
                 domain=DOMAIN,
             ),
             helper.make_node(
-                "Mul", [f"{matmul.output}/levels", f"{matmul.input}/step"], [matmul.output], name=f"{matmul.node}/scale"
+                "Mul",
+                [f"{matmul.output}/levels", f"{matmul.input}/step"],
+                [matmul.output],
+                name=f"{matmul.node}/scale",
             ),
         ]
     graph.replace_nodes(nodes)
@@ -94,6 +97,5 @@ def _rows(name: str) -> list[Any]:
         ("QuantizeLinear", [f"{name}/whole", "int8/one", "int8/middle"], "uint8"),
     ]
     return [
-        helper.make_node(operator, inputs, [f"{name}/{end}"], name=f"{name}/{end}")
-        for operator, inputs, end in steps
+        helper.make_node(operator, inputs, [f"{name}/{end}"], name=f"{name}/{end}") for operator, inputs, end in steps
     ]
