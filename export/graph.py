@@ -84,7 +84,10 @@ class Graph:
         self.initializers = {tensor.name: tensor for tensor in body.initializer}
 
     def save(self, folder: Path) -> None:
-        """Write model.onnx with its external data, which empties the weights here; data files keep the permissions of any other file."""
+        """Write model.onnx with its external data; the weights here are empty after it.
+
+        Data files keep the permissions of any other file.
+        """
         onnx.save(
             self.model, folder / fused.GRAPH, save_as_external_data=True, location=fused.GRAPH_DATA,
             all_tensors_to_one_file=True, size_threshold=1024,

@@ -44,7 +44,7 @@ class Options(plan.Options):
 
 
 def quantize(context: Context, options: Options, folder: Path) -> dict[str, object]:
-    """Write the graph; raises QuantizationError where the budget allows no static scale, or a matmul is no integer one."""
+    """Write the graph; raises QuantizationError where the budget allows no static scale or a matmul is no integer."""
     source = context.export_folder / "fused"
     graph = Graph(source / fused.GRAPH)
     parameters, head_dim = graph.parameters(), fused.head_dim(source)
@@ -69,8 +69,8 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     measured = held_out.kl(switches.Session(folder / fused.GRAPH, head_dim, context.threads))
     if not measured <= options.kl_budget:
         raise QuantizationError(
-            f"the graph as written has a KL of {measured:.2g} nats per token where {found.kl_held_out:.2g} was measured "
-            f"while it was searched, and kl_budget is {options.kl_budget:g}: do not serve it"
+            f"the graph as written has a KL of {measured:.2g} nats per token, its search measured "
+            f"{found.kl_held_out:.2g}, and kl_budget is {options.kl_budget:g}: do not serve it"
         )
     wide = [site for site in made if site not in found.static]
     say(f"static int8: {len(found.static)} of {len(made)} inputs static, KL {measured:.4f} nats per token")
@@ -110,7 +110,7 @@ class Clip:
 
 
 def clip(site: Site, sampled: plan.Sampled, options: plan.Options) -> Clip:
-    """The range of one matmul input: everything seen, a percentile of the sample, or the least error of the output."""
+    """The range of one matmul input: all that was seen, a percentile of the sample, or the output's least error."""
     low, high = min(float(site.low.min()), 0.0), max(float(site.high.max()), 0.0)
     if options.activations == "absmax":
         return Clip(low, high)
@@ -120,16 +120,9 @@ def clip(site: Site, sampled: plan.Sampled, options: plan.Options) -> Clip:
         return Clip(max(low, min(float(bottom), 0.0)), min(high, max(float(top), 0.0)))
     best = Clip(low, high)
     for _ in range(2):  # one end, then the other, twice: outliers are often on one side only
-        best = _least_error(sampled, [Clip(best.low, high * share) for share in plan.SHRINK])
-        best = _least_error(sampled, [Clip(low * share, best.high) for share in plan.SHRINK])
+        best = min((Clip(best.low, high * share) for share in plan.SHRINK), key=sampled.error)
+        best = min((Clip(low * share, best.high) for share in plan.SHRINK), key=sampled.error)
     return best
-
-
-def _least_error(sampled: plan.Sampled, candidates: list[Clip]) -> Clip:
-    def error(one: Clip) -> float:
-        return float((np.square(one.apply(sampled.values) - sampled.values) * sampled.weights).sum())
-
-    return min(candidates, key=error)
 
 
 def write(graph: Graph, site: str, choice: plan.Choice[Clip], bias_correction: bool) -> None:

@@ -9,6 +9,7 @@ Source: TensorRT's documentation, "Working with Quantized Types", explicit quant
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from quantizers.parts.tensorrt_graph import StandardGraph
 
 TRAITS = Traits(inputs=("standard graph", "statistics"), compiled=True)
 HEAD = "lm_head"
+NORMS = ("attention", "mlp")  # inputs that a norm makes
 LEVELS = 127
 
 
@@ -41,28 +43,29 @@ def quantize(context: Context, options: Options, folder: Path) -> dict[str, obje
     """Write the Q/DQ graph; its facts name the layers that the engine must run in INT8."""
     source = context.export_folder / "standard"
     graph = StandardGraph(source / fused.GRAPH)
-    made = plan.make(
-        graph,
-        context.calibration_folder,
-        options,
-        fold=fold,
-        clip=clip,
-        per_channel=True,
-        keep_share=options.keep_half,
-        always_kept=frozenset({HEAD}),
-    )
+    made = plan.make(graph, context.calibration_folder, options, clip, fold, smoothable=NORMS)
+    errors = {matmul: error for choice in made.values() for matmul, error in choice.errors.items()}
+    kept = {HEAD} | most_sensitive({name: error for name, error in errors.items() if name != HEAD}, options.keep_half)
+    wanted = [matmul.node for matmul in graph.matmuls() if matmul.node not in kept]
     tensorrt_graph.to_fp16(graph.model)
-    write_qdq(graph, made.clips, skip=made.kept)
+    write_qdq(graph, {site: choice.clip for site, choice in made.items()}, skip=kept)
     graph.save(folder)
     fused.copy_serving_files(source, folder)
-    say(f"tensorrt int8: {len(made.wanted)} matmuls meant for INT8, {len(made.kept)} kept in fp16")
+    say(f"tensorrt int8: {len(wanted)} matmuls meant for INT8, {len(kept)} kept in fp16")
     return {
         "weights": "int8 per channel",
         "compute": "int8 x int8, symmetric",
-        "int8_layers": made.wanted,
-        "kept_half": sorted(made.kept),
-        "output_error_worst": made.worst_error,
+        "int8_layers": wanted,
+        "kept_half": sorted(kept),
+        "output_error_worst": max((errors[matmul] for matmul in wanted), default=0.0),
+        "smooth_alphas": {site: choice.alpha for site, choice in made.items()},
     }
+
+
+def most_sensitive(errors: Mapping[str, float], share: float) -> set[str]:
+    """The `share` of matmuls with the largest error, rounded up to whole ones."""
+    count = math.ceil(share * len(errors))
+    return set(sorted(errors, key=lambda name: (-errors[name], name))[:count])
 
 
 @dataclass(frozen=True)
@@ -82,29 +85,20 @@ class Symmetric:
         return result
 
 
-def clip(site: Site, method: plan.Method, percentile: float) -> Symmetric:
+def clip(site: Site, sampled: plan.Sampled, options: plan.Options) -> Symmetric:
     """The range of one matmul input, the same on both sides of 0."""
     largest = float(site.absmax.max())
-    if method == "absmax":
+    if options.activations == "absmax":
         return Symmetric(largest)
-    if method == "percentile":
-        return Symmetric(min(largest, float(np.percentile(np.abs(site.sample), percentile))))
-    values = plan.searched(site)
-    candidates = [Symmetric(largest * share) for share in plan.SHRINK]
-    return min(candidates, key=lambda one: float(np.square(one.apply(values) - values).mean()))
+    if options.activations == "percentile":
+        return Symmetric(min(largest, float(np.percentile(np.abs(site.sample), options.percentile))))
+    return min((Symmetric(largest * share) for share in plan.SHRINK), key=sampled.error)
 
 
-def fold(graph: Graph, sites: Mapping[str, Site], alpha: float) -> dict[str, Site]:
-    """SmoothQuant where a norm makes the input (q, k, v; gate and up), exactly and in place; other sites stay."""
-    readers: dict[str, list[MatMul]] = {}
-    for matmul in graph.matmuls():
-        readers.setdefault(matmul.site, []).append(matmul)
-    folded = dict(sites)
-    for name in sites:
-        if name.endswith((".attention", ".mlp")):
-            _own_weight(graph, graph.producer(readers[name][0].input))
-            folded[name] = smooth.fold_site(graph, sites[name], readers[name], alpha)
-    return folded
+def fold(graph: Graph, site: Site, readers: list[MatMul], alpha: float) -> Site:
+    """SmoothQuant of an input that a norm makes (q, k, v; gate and up), exactly and in place."""
+    _own_weight(graph, graph.producer(readers[0].input))
+    return smooth.fold(graph, site, readers, alpha)
 
 
 def _own_weight(graph: Graph, norm: Any) -> None:

@@ -1,8 +1,8 @@
 """Which inputs get static scales: as many as a KL budget allows, the harmless ones first, on the model's own text.
 
 KL is measured from the fp32 graph at each token of the replies that calibration kept, through the kernels that will
-serve. Each input is tried alone on the texts with the longest replies, for the order; how many of them is found by bisection on more; and
-texts that took no part in either must agree.
+serve. Each input is tried alone on the texts with the longest replies, for the order; how many of them is found by
+bisection on more; and texts that took no part in either must agree.
 """
 
 from __future__ import annotations

@@ -61,6 +61,10 @@ class Sampled:
     values: Array
     weights: Array
 
+    def error(self, rounding: Rounding) -> float:
+        """Squared error of the output that `rounding` makes, as far as each value's own error tells."""
+        return float((np.square(rounding.apply(self.values) - self.values) * self.weights).sum())
+
 
 @dataclass(frozen=True)
 class Choice(Generic[Range]):
@@ -100,17 +104,18 @@ def make(
     made: dict[str, Choice[Range]] = {}
     for name, read_by in progress.track(readers.items(), "search scales", total=len(readers), unit="input"):
         alphas = options.smooth_alphas if name.endswith(smoothable) else [0.0]
-        candidates = _candidates(graph, sites[name], read_by, alphas, options, clip)
-        best = min(candidates, key=lambda choice: sum(choice.errors.values()))
+        tried = candidates(graph, sites[name], read_by, alphas, options, clip)
+        best = min(tried, key=lambda choice: sum(choice.errors.values()))
         if best.alpha:
             fold(graph, sites[name], read_by, best.alpha)
         made[name] = best
     return made
 
 
-def _candidates(
+def candidates(
     graph: Graph, site: Site, readers: list[MatMul], alphas: list[float], options: Options, clip: Clipper[Range]
 ) -> list[Choice[Range]]:
+    """What each of `alphas` would give for one input. Nothing is changed."""
     weights = [graph.weight(matmul.weight) for matmul in readers]
     rows = sampled_rows(site)
     exact = [rows @ weight for weight in weights]
@@ -152,7 +157,7 @@ def row_sizes(outputs: Array) -> Array:
 
 
 def levels(values: Array) -> tuple[NDArray[np.int8], Array]:
-    """A weight (in, out) as symmetric int8 of the same shape, and one float32 scale for each output channel (out,)."""
+    """A weight (in, out) as symmetric int8 of the same shape, and a float32 scale for each output channel (out,)."""
     scale = (np.maximum(np.abs(values).max(0), 1e-12) / LEVELS).astype(np.float32)
     return np.clip(np.round(values / scale), -LEVELS, LEVELS).astype(np.int8), scale
 

@@ -57,5 +57,5 @@ assert len(answers) == 1, answers
 def _edit_recipe(folder: Path) -> None:
     path = folder / "params.yaml"
     wanted = yaml.safe_load(path.read_text())
-    wanted["recipes"]["int8-static"]["options"]["smooth_alpha"] = 0.6
+    wanted["recipes"]["int8-static"]["options"]["kl_budget"] = 0.02
     path.write_text(yaml.safe_dump(wanted))

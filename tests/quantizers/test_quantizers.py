@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from calibration import statistics
 from core import files, plugins
 from export import check
 from export.graph import Graph
 from models import manifest
 from pipelines import params
-from quantizers import Context, weight_only
-from quantizers.parts import smooth
+from quantizers import Context, static_int8, weight_only
+from quantizers.parts import plan, smooth
 from runtimes import ort
 from tests import tiny
 from tests.models import made
@@ -23,7 +22,14 @@ from tests.models import made
 SHIPPED = params.load(Path(__file__).parents[2] / "params.yaml").recipes
 RECIPES = {name: recipe for name, recipe in SHIPPED.items() if recipe.runtime == "ort"}  # the others: their own files
 # Largest accepted difference of a logit, as a share of the largest, on a random model (a trained one is kinder).
-LOGIT_DIFFERENCE = {"fp32": 1e-4, "fp16": 1e-2, "int8-weight": 0.15, "int4-weight": 0.8, "int8-static": 0.3}
+LOGIT_DIFFERENCE = {
+    "fp32": 1e-4,
+    "fp16": 1e-2,
+    "int8-weight": 0.15,
+    "int4-weight": 0.8,
+    "int8-static": 0.3,
+    "int8-dynamic": 0.3,
+}
 
 
 def _make(name: str, context: Context, folder: Path) -> Path:
@@ -46,7 +52,7 @@ def test_recipe_makes_a_variant_that_follows_the_original(name: str, workshop: C
 
 
 def test_same_work_gives_the_same_manifest(workshop: Context, tmp_path: Path) -> None:
-    for name in ("int8-weight", "int4-weight", "int8-static"):
+    for name in ("int8-weight", "int4-weight", "int8-static", "int8-dynamic"):
         first, second = _make(name, workshop, tmp_path / "a" / name), _make(name, workshop, tmp_path / "b" / name)
         assert manifest.digest(first) == manifest.digest(second)
 
@@ -89,9 +95,9 @@ def test_smoothing_leaves_what_a_graph_with_tied_embeddings_and_biases_computes(
     other_features: Context, tmp_path: Path
 ) -> None:
     graph = Graph(other_features.export_folder / "fused" / "model.onnx")
-    sites = statistics.load(other_features.calibration_folder)
-    del sites["head"]  # the head's weight is the embedding's: recipes leave it as it is
-    smooth.fold(graph, sites, 0.5)
+    options = static_int8.Options(smooth_alphas=[0.5])  # not of the head: its weight is the embedding's
+    made = plan.make(graph, other_features.calibration_folder, options, static_int8.clip, smooth.fold)
+    assert {choice.alpha for site, choice in made.items() if site != "head"} == {0.5}
     graph.save(tmp_path)
     original = check.Original(other_features.model_folder, other_features.data_folder, 2)
     original.compare(tmp_path / "model.onnx")

@@ -14,7 +14,7 @@ from calibration.statistics import Site
 from core.errors import ExportError, QuantizationError
 from export import check, fused
 from quantizers import Context, trt_int8
-from quantizers.parts import tensorrt_graph
+from quantizers.parts import plan, tensorrt_graph
 from quantizers.parts.tensorrt_graph import StandardGraph, site_of_module
 from quantizers.trt_int8 import Symmetric
 
@@ -42,11 +42,28 @@ def test_smoothing_changes_no_logit(
 ) -> None:
     """Also where norms share one weight, as they do in a model whose norms are all ones."""
     graph = _graph(workshop)
-    sites = statistics.load(workshop.calibration_folder)
-    folded = trt_int8.fold(graph, sites, alpha)
-    assert any(not np.array_equal(folded[name].high, sites[name].high) for name in sites)
+    options = plan.Options(smooth_alphas=[alpha])
+    before = {matmul.weight: graph.weight(matmul.weight) for matmul in graph.matmuls()}
+    made = plan.make(graph, workshop.calibration_folder, options, trt_int8.clip, trt_int8.fold, trt_int8.NORMS)
+    changed = {
+        matmul.site
+        for matmul in graph.matmuls()
+        if not np.array_equal(before[matmul.weight], graph.weight(matmul.weight))
+    }
+    assert (
+        changed
+        == {site for site, choice in made.items() if choice.alpha}
+        == {f"{layer}.{end}" for layer in range(2) for end in trt_int8.NORMS}
+    )
     graph.save(tmp_path)
     original.compare(tmp_path / fused.GRAPH)
+
+
+def test_the_most_sensitive_matmuls_stay_in_fp16(workshop: Context, tmp_path: Path) -> None:
+    facts = trt_int8.quantize(workshop, trt_int8.Options(keep_half=0.15), tmp_path)
+    assert len(facts["kept_half"]) == 1 + 3  # of 14 beside the head
+    assert trt_int8.most_sensitive({"a": 1.0, "b": 3.0, "c": 2.0}, 0.4) == {"b", "c"}
+    assert trt_int8.most_sensitive({"a": 1.0}, 0) == set()
 
 
 def test_rotary_angles_stay_in_float32(workshop: Context) -> None:
@@ -98,6 +115,11 @@ def test_mse_range_ignores_an_outlier_that_absmax_keeps() -> None:
     rows = np.random.default_rng(0).normal(size=(40_000, 10)).astype(np.float32)
     rows[0, 0] = 90.0
     site = Site(rows.min(0), rows.max(0), rows.mean(0), rows, len(rows))
-    assert trt_int8.clip(site, "absmax", 99.99).largest == 90.0
-    assert trt_int8.clip(site, "mse", 99.99).largest < 50
-    assert trt_int8.clip(site, "percentile", 99.9).largest < 6
+    even = plan.Sampled(rows.ravel(), np.ones(rows.size, np.float32))
+
+    def largest(**options: object) -> float:
+        return trt_int8.clip(site, even, plan.Options.model_validate(options)).largest
+
+    assert largest(activations="absmax") == 90.0
+    assert largest(activations="mse") < 50
+    assert largest(activations="percentile", percentile=99.9) < 6
