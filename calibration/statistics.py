@@ -113,7 +113,8 @@ def _read(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         raise DataError(f"{path} not found: run `python -m stages.calibrate` first")
-    return load_file(path)
+    tensors: dict[str, Any] = load_file(path)
+    return tensors
 
 
 def _phase(tensors: dict[str, Any], phase: str, site: str) -> Site:

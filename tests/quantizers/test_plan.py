@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from calibration import statistics
 from calibration.statistics import Site
 from export import check, fused
-from export.graph import Graph
+from export.graph import Graph, MatMul
 from quantizers import Context, static_int8
 from quantizers.parts import plan, smooth
 from quantizers.parts.plan import Sampled
@@ -33,7 +33,7 @@ def _even(site: Site) -> Sampled:
 
 
 def _fold_all(graph: Graph, sites: dict[str, Site], alpha: float) -> dict[str, Site]:
-    readers: dict[str, list] = {}
+    readers: dict[str, list[MatMul]] = {}
     for matmul in graph.matmuls():
         readers.setdefault(matmul.site, []).append(matmul)
     return {name: smooth.fold(graph, sites[name], found, alpha) for name, found in readers.items() if name != "head"}
@@ -64,7 +64,7 @@ def test_the_strength_is_chosen_that_an_outlier_channel_needs(workshop: Context,
     graph, sites = _graph(workshop), statistics.load(workshop.calibration_folder)
     scale = np.ones(len(sites["0.mlp"].mean), np.float32)
     scale[5] = 100
-    planted = smooth.divided(sites["0.mlp"], 1 / scale)
+    planted = smooth.divided(sites["0.mlp"], (1 / scale).astype(np.float32))
     for matmul in graph.matmuls():
         if matmul.site == "0.mlp":
             graph.set_weight(matmul.weight, graph.weight(matmul.weight) / scale[:, None])
