@@ -55,8 +55,10 @@ def run(
             if phase == "prefill":
                 _prefill(model, collector, batch)
             else:
-                replies = _decode(model, collector, batch, settings.decode_steps)
-                texts |= statistics.texts(len(texts), [row.prompt_ids for row in batch], replies)
+                first = len(texts) // 2  # a prompt and a reply each
+                seen = [not statistics.held_out(first + row) for row in range(len(batch))]
+                replies = _decode(model, collector, batch, settings.decode_steps, seen)
+                texts |= statistics.texts(first, [row.prompt_ids for row in batch], replies)
         for handle in handles:
             handle.remove()
         if (number + 1) % CHECKPOINT_BATCHES == 0 or number + 1 == len(jobs):
@@ -87,10 +89,12 @@ def _prefill(model: Any, collector: Collector, batch: Sequence[Prepared]) -> Non
     collector.hook("head")(None, (hidden,))
 
 
-def _decode(model: Any, collector: Collector, batch: Sequence[Prepared], steps: int) -> list[list[int]]:
-    """The model's own greedy answers, one token at a time over a real KV cache; the prompt pass is not recorded.
+def _decode(
+    model: Any, collector: Collector, batch: Sequence[Prepared], steps: int, seen: list[bool]
+) -> list[list[int]]:
+    """The model's own greedy answers, one token at a time over a real KV cache, up to their end token.
 
-    Returns them up to their end token.
+    The rows marked in `seen` are recorded, from their first answered token on.
     """
     from transformers import DynamicCache
 
@@ -109,7 +113,7 @@ def _decode(model: Any, collector: Collector, batch: Sequence[Prepared], steps: 
         ids, positions = logits[:, -1:].argmax(-1), positions[:, -1:] + 1
         said.append(ids)
         mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
-        collector.mask = torch.ones_like(ids, dtype=torch.bool)
+        collector.mask = torch.tensor(seen)[:, None]
     ends = model.generation_config.eos_token_id
     stops = set(ends) if isinstance(ends, list) else {ends}
     return [list(itertools.takewhile(lambda one: one not in stops, row)) for row in torch.cat(said, 1).tolist()]
@@ -143,7 +147,7 @@ class Collector:
 
     def hook(self, site: str) -> Callable[[Any, tuple[Any, ...]], None]:
         def record(_module: Any, inputs: tuple[Any, ...]) -> None:
-            if self.mask is not None:
+            if self.mask is not None and self.mask.any():
                 self.add(site, inputs[0][self.mask[:, -inputs[0].shape[1] :]])
 
         return record

@@ -28,10 +28,14 @@ TEXTS = "texts"  # <number>/prompt and <number>/reply: token ids
 
 @dataclass(frozen=True)
 class OwnText:
-    """Token ids of a prompt and of what the original model answered, without its end token."""
+    """Token ids of a prompt and of what the original model answered, without its end token.
+
+    Held out: the statistics have not seen the reply, so ranges that fit only what they saw show on it.
+    """
 
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
+    held_out: bool
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,11 @@ def load(folder: Path, names: Sequence[str] = ()) -> dict[str, Site]:
 
 
 def texts(start: int, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-    """Prompts and replies as tensors to save, numbered from `start / 2`: each text is two tensors."""
+    """Prompts and replies as tensors to save, numbered from `start`."""
     import torch
 
     return {
-        f"{TEXTS}/{start // 2 + number}/{part}": torch.tensor(ids, dtype=torch.int32)
+        f"{TEXTS}/{start + number}/{part}": torch.tensor(ids, dtype=torch.int32)
         for number, both in enumerate(zip(prompts, replies, strict=True))
         for part, ids in zip(("prompt", "reply"), both, strict=True)
     }
@@ -91,11 +95,18 @@ def own_texts(folder: Path) -> list[OwnText]:
     """What the original answered in the decode phase, in the order of calibration; empty answers are left out."""
     with _open(folder) as tensors:
         count = sum(name.startswith(f"{TEXTS}/") for name in tensors.keys()) // 2  # noqa: SIM118
-        parts = [
-            [tuple(tensors.get_tensor(f"{TEXTS}/{number}/{part}").tolist()) for part in ("prompt", "reply")]
-            for number in range(count)
-        ]
-    return [OwnText(prompt, reply) for prompt, reply in parts if reply]
+        found = []
+        for number in range(count):
+            prompt, reply = (
+                tuple(tensors.get_tensor(f"{TEXTS}/{number}/{part}").tolist()) for part in ("prompt", "reply")
+            )
+            found.append(OwnText(prompt, reply, held_out(number)))
+    return [text for text in found if text.reply]
+
+
+def held_out(number: int) -> bool:
+    """Whether the statistics leave out the reply of text `number`: every other one."""
+    return number % 2 == 1
 
 
 def _open(folder: Path) -> Any:

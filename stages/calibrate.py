@@ -8,6 +8,7 @@ Reads artifacts/model and artifacts/data/calibration.parquet, writes artifacts/c
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,10 +48,13 @@ def main() -> None:
 
 
 def _kept(source_sha256: str, rows: Sequence[Prepared], settings: Settings) -> Path:
-    """Where a killed run left its state: one file for each model, settings and tokens. An item's id is not enough,
-    because a file of questions that was edited keeps its line numbers."""
+    """Where a killed run left its state: one file for each model, settings, tokens and code that collected it.
+
+    An item's id is not enough, because a file of questions that was edited keeps its line numbers.
+    """
     tokens = [[row.prompt_ids, row.target_ids] for row in rows]
-    key = json.dumps([source_sha256, settings.calibrate.model_dump(), settings.seed, tokens])
+    code = [inspect.getsource(module) for module in (calibration_run, statistics)]
+    key = json.dumps([code, source_sha256, settings.calibrate.model_dump(), settings.seed, tokens])
     return paths.CACHE / "calibration" / f"{files.sha256_bytes(key.encode())}.safetensors"
 
 

@@ -2,7 +2,8 @@
 
 KL is measured from the fp32 graph at each token of the replies that calibration kept, through the kernels that will
 serve. Each input is tried alone on the texts with the longest replies, for the order; how many of them is found by
-bisection on more; and texts that took no part in either must agree.
+bisection on more; and texts whose replies the statistics have not seen must agree, because ranges fit what they were
+taken from too well.
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ class Found:
 def read(calibration_folder: Path, reference: Session, parameters: int) -> tuple[Texts, Texts]:
     """The texts to search on and the ones held out; raises DataError where calibration kept too few for both."""
     texts = statistics.own_texts(calibration_folder)
-    search = sorted(texts[::2][: _count(SEARCH, parameters)], key=lambda text: -len(text.reply))
-    held_out = texts[1::2][: _count(HELD_OUT, parameters)]
-    if not held_out:
+    known, new = ([text for text in texts if text.held_out is flag] for flag in (False, True))
+    search = sorted(known[: _count(SEARCH, parameters)], key=lambda text: -len(text.reply))
+    held_out = new[: _count(HELD_OUT, parameters)]
+    if not search or not held_out:
         raise DataError(
-            f"the model answered {len(texts)} calibration prompts with any text, and a KL budget needs 2: "
+            f"the model answered {len(texts)} calibration prompts with any text, and a KL budget needs some of both "
+            "those that scales are taken from and those held out: "
             "raise calibrate.decode_items"
         )
     first, second = ([reference.log_probabilities(text) for text in part] for part in (search, held_out))

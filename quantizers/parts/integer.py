@@ -53,8 +53,9 @@ def static(
 def weights(graph: Graph, matmul: MatMul, weight: Array) -> tuple[str, str]:
     """Add `weight` in int8 to the graph; returns the names of its levels and scales."""
     names = f"{matmul.weight}/levels", f"{matmul.weight}/scales"
-    for name, values in zip(names, plan.levels(weight), strict=True):
-        constant(graph, name, values)
+    levels, scales = plan.levels(weight)
+    constant(graph, names[0], levels)
+    constant(graph, names[1], scales)
     return names
 
 

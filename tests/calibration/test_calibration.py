@@ -109,5 +109,5 @@ def test_prefill_records_the_heads_input_without_running_the_head(tiny_qwen2: Pa
     collector = Collector(64, torch.Generator(), mask=None)
     model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("the head ran: its logits are what fills memory"))
     with torch.inference_mode():
-        calibration_run._prefill(model, collector, rows, 0)
+        calibration_run._prefill(model, collector, rows)
     assert int(collector.tensors["head/rows"][0]) == sum(len(row.prompt_ids) + len(row.target_ids) for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,7 +62,7 @@ def test_levels_are_those_of_the_row(tmp_path: Path) -> None:
 
 
 def test_every_matmul_is_an_integer_one(workshop: Context, tmp_path: Path) -> None:
-    facts = dynamic_int8.quantize(workshop, dynamic_int8.Options(), tmp_path)
+    facts: dict[str, Any] = dynamic_int8.quantize(workshop, dynamic_int8.Options(), tmp_path)
     assert facts["integer_matmuls"] == facts["operators"]["MatMulIntegerToFloat"] == 10
     assert "MatMul" not in facts["operators"]
     assert not {"DynamicQuantizeMatMul", "DynamicQuantizeLinear"} & set(facts["operators"])  # one scale a batch

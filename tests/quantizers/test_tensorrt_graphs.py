@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -60,7 +61,7 @@ def test_smoothing_changes_no_logit(
 
 
 def test_the_most_sensitive_matmuls_stay_in_fp16(workshop: Context, tmp_path: Path) -> None:
-    facts = trt_int8.quantize(workshop, trt_int8.Options(keep_half=0.15), tmp_path)
+    facts: dict[str, Any] = trt_int8.quantize(workshop, trt_int8.Options(keep_half=0.15), tmp_path)
     assert len(facts["kept_half"]) == 1 + 3  # of 14 beside the head
     assert trt_int8.most_sensitive({"a": 1.0, "b": 3.0, "c": 2.0}, 0.4) == {"b", "c"}
     assert trt_int8.most_sensitive({"a": 1.0}, 0) == set()
