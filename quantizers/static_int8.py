@@ -36,7 +36,7 @@ BLOCK = 64  # of the weights that stay wide
 
 class Options(plan.Options):
     kl_budget: float = Field(
-        default=0.015,
+        default=0.012,
         gt=0,
         description="nats per token from fp32 on the model's own text: inputs are static up to it",
     )

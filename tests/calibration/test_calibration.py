@@ -48,7 +48,24 @@ def test_padding_is_not_counted(tiny_qwen2: Path, tmp_path: Path) -> None:
     real = sum(len(row.prompt_ids) + len(row.target_ids) for row in rows)
     for site in statistics.site_modules(families.read(tiny_qwen2).layers):
         assert int(tensors[f"prefill/{site}/rows"]) == real
-        assert int(tensors[f"decode/{site}/rows"]) == made.CALIBRATE.decode_items * made.CALIBRATE.decode_steps
+        seen = made.CALIBRATE.decode_items // 2  # the others' replies are held out
+        assert int(tensors[f"decode/{site}/rows"]) == seen * made.CALIBRATE.decode_steps
+
+
+def test_every_other_reply_is_held_out_of_the_statistics(tiny_qwen2: Path, tmp_path: Path) -> None:
+    """Its text is kept all the same, and is the model's own: greedy, up to the end token."""
+    rows = made.items(tiny_qwen2, 16)
+    settings = made.CALIBRATE
+    tensors = calibration_run.run(tiny_qwen2, rows, settings, 2, 0, tmp_path / "kept")
+    statistics.save(tmp_path / statistics.FILE, tensors)
+    texts = statistics.own_texts(tmp_path)
+    assert sum(text.held_out for text in texts) == sum(not text.held_out for text in texts) == len(texts) / 2
+    assert {text.prompt for text in texts} == {row.prompt_ids for row in rows[-settings.decode_items :]}
+    model = calibration_run._load(tiny_qwen2)
+    for text in texts:
+        ids = torch.tensor([[*text.prompt, *text.reply]])
+        answers = model(ids).logits[0, len(text.prompt) - 1 : -1].argmax(-1)
+        assert tuple(answers.tolist()) == text.reply
 
 
 KILLED = """
