@@ -1,9 +1,9 @@
 """Which inputs get static scales: as many as a KL budget allows, the harmless ones first, on the model's own text.
 
-KL is measured from the fp32 graph at each token of the replies that calibration kept, through the kernels that will
-serve. Each input is tried alone on the texts with the longest replies, for the order; how many of them is found by
-bisection on more; and texts whose replies the statistics have not seen must agree, because ranges fit what they were
-taken from too well.
+KL is measured from the fp32 graph at each token of replies that calibration kept and the statistics have not seen
+(ranges fit what they were taken from too well), through the kernels that will serve. Each input is tried alone on the
+texts with the longest replies, for the order; how many of them is found by bisection on more; and other texts must
+agree.
 """
 
 from __future__ import annotations
@@ -52,16 +52,15 @@ class Found:
 
 
 def read(calibration_folder: Path, reference: Session, parameters: int) -> tuple[Texts, Texts]:
-    """The texts to search on and the ones held out; raises DataError where calibration kept too few for both."""
+    """The texts to search on and those that must agree; raises DataError where calibration kept too few for both."""
     texts = statistics.own_texts(calibration_folder)
-    known, new = ([text for text in texts if text.held_out is flag] for flag in (False, True))
-    search = sorted(known[: _count(SEARCH, parameters)], key=lambda text: -len(text.reply))
-    held_out = new[: _count(HELD_OUT, parameters)]
+    unseen = [text for text in texts if text.held_out]
+    search = sorted(unseen[0::2][: _count(SEARCH, parameters)], key=lambda text: -len(text.reply))
+    held_out = unseen[1::2][: _count(HELD_OUT, parameters)]
     if not search or not held_out:
         raise DataError(
-            f"the model answered {len(texts)} calibration prompts with any text, and a KL budget needs some of both "
-            "those that scales are taken from and those held out: "
-            "raise calibrate.decode_items"
+            f"the model answered {len(texts)} calibration prompts with any text, and a KL budget is measured on "
+            "every other one, at least two: raise calibrate.decode_items"
         )
     first, second = ([reference.log_probabilities(text) for text in part] for part in (search, held_out))
     return Texts(search, first), Texts(held_out, second)
@@ -70,21 +69,20 @@ def read(calibration_folder: Path, reference: Session, parameters: int) -> tuple
 def spend(
     session: Session, sites: Sequence[str], search: Texts, held_out: Texts, budget: float, parameters: int
 ) -> Found:
-    """Switch on as many of `sites` as leave the KL within `budget`, on both kinds of texts.
+    """Switch on as many of `sites` as leave the KL within `budget`, on the texts searched and on those held out.
 
     Raises QuantizationError where it is above with none of them.
     """
     order = _order(session, sites, search.first(_count(ALONE, parameters)))
-    count = _most(session, order, search, budget)
-    while count and (kl_held_out := held_out.kl(session, order[:count])) > budget:
-        count -= max(1, len(sites) // 40)
-    if count <= 0:
+    order = order[: _most(session, order, search, budget)]
+    order = order[: _most(session, order, held_out, budget)]
+    if not order:
         floor = max(search.kl(session), held_out.kl(session))
         raise QuantizationError(
             f"no matmul input can have static scales within kl_budget {budget:g}: with 8-bit weights alone the KL is "
             f"{floor:.2g} nats per token; raise it, or use quantizer weight_only"
         )
-    return Found(order[:count], search.kl(session, order[:count]), kl_held_out)
+    return Found(order, search.kl(session, order), held_out.kl(session, order))
 
 
 def _order(session: Session, sites: Sequence[str], texts: Texts) -> list[str]:
