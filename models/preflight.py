@@ -27,8 +27,7 @@ SOURCE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 EXPORTED_GRAPHS = 2  # fused and standard, both in fp32
 # DVC keeps a copy of every output in its cache, unless the file system can share blocks.
 DVC_COPIES = 2
-# Memory, as a multiple of the weights in fp32. Measured: 3.1 on SmolLM2-135M (its torch model beside the exporter's copy
-# and the graph, or onnxruntime's), and 1.1 on a random Qwen2 of 178 M.
+# Memory, as a multiple of the weights in fp32. Measured: export 3.1 on SmolLM2-135M, calibrate 1.1 on a random Qwen2.
 EXPORT_PEAK = 3.2
 CALIBRATE_PEAK = 1.2
 BASE_MEMORY_BYTES = 1 * GIB  # Python with torch, onnxruntime and transformers loaded: 0.7 GiB

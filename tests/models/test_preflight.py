@@ -50,11 +50,11 @@ def test_estimate_grows_with_the_model_and_each_recipe(r1: families.Architecture
     assert everything.peak.memory_bytes < double.peak.memory_bytes
     # At the least: the bf16 source, two fp32 graphs and the fp32 variant, each also in DVC's cache.
     assert small.disk_bytes >= 2 * (2 + 4 + 4 + 4) * r1.parameters
-    # Measured: half holds 4.9 times the fp32 weights, export 1.1 times.
+    # Measured: half holds 4.9 times the fp32 weights, export 3.1 times.
     assert everything.peak.name == "fp16"
     assert everything.peak.memory_bytes >= 4.9 * 4 * r1.parameters
     assert small.peak.name == "export"
-    assert small.peak.memory_bytes >= 1.1 * 4 * r1.parameters
+    assert small.peak.memory_bytes >= 3.1 * 4 * r1.parameters
 
 
 @pytest.mark.usefixtures("roomy")
