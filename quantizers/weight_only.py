@@ -21,7 +21,7 @@ from quantizers import Context, Traits
 from quantizers.parts import blocks, compressed, embedding
 
 # Measured (ru_maxrss, less the libraries): 1.3 times the fp32 weights for 8 bits on SmolLM2-135M, 1.5 for 4 bits with
-# gptq; an earlier version took 1.9 on a random model of Qwen2.5-0.5B's shape.
+# gptq; an earlier measurement gave 1.9 on a random model of Qwen2.5-0.5B's shape.
 TRAITS = Traits(
     inputs=("fused graph", "statistics"),
     peak_of_fp32_weights=2.0,
