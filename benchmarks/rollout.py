@@ -185,7 +185,7 @@ def memory(folder: Path, variant: str) -> Figures:
         _work(target.slots["blue"].url)
         one = _memory_mib(target, ["blue"])
         target.start("green", version)
-        local.wait_ready(target, "green", version.digest, settings.rollout.timeouts.ready_s)
+        local.wait_ready(target, "green", version.digest, settings.rollout.timeouts.ready_limit_s(version.bytes))
         _work(target.slots["green"].url)
         both = _memory_mib(target, ["blue", "green"])
         mapped = [_mapped_mib(target, slot, files_folder) for slot in SLOTS]

@@ -22,7 +22,7 @@ from models import families
 
 # A graph may diverge this many times as much as torch does by rounding. KL grows with the square of the error, so
 # this is three times torch's own error. Sums in another order and operators that round in other places stay below it
-# (0.4 to 3.2 times: docs/figures.md); what is wrong in a graph does not.
+# (0.2 to 4.0 times: docs/figures.md); what is wrong in a graph does not.
 FACTOR = 10
 FLOOR_NATS = 1e-14  # what float64 leaves of a KL divergence that is 0
 EXACT = {"float32": "float64", "float16": "float16"}  # dtype of a graph -> that which shows torch's rounding in it

@@ -125,7 +125,7 @@ def step(state: State, facts: Facts) -> Step:
     """The first row that holds, else the first effect that is due, else nothing: wait."""
     if state in TERMINAL:
         return Step(state)
-    limit_s = deadlines_s(facts.settings)[state]
+    limit_s = deadlines_s(facts.settings, facts.plan)[state]
     for row in TABLE:
         if row.state is not state:
             continue

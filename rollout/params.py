@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -16,9 +17,16 @@ from host.params import MachineParams
 from models.params import ModelParams
 from rollout.condition import Condition
 
+READ_BYTES_PER_S = 50e6  # hashed or loaded; 15 GB took 32 s to hash beside eight busy processes (docs/figures.md)
+TOKEN_S = 0.1  # what rollout.after allows between tokens: a version that is slower is rolled back
+
 
 class RolloutTimeouts(Section):
-    """Deadlines of the rollout's waiting states, in seconds; an analysis phase has its own, `deadline_s`."""
+    """Deadlines of the rollout's waiting states, in seconds; an analysis phase has its own, `deadline_s`.
+
+    Those that params.yaml does not set grow with the model: verify_s and ready_s with the version's bytes, answer_s
+    and drain_s with the tokens of an answer. Their defaults are the least.
+    """
 
     call_s: float = Field(default=10, gt=0, description="one call to a target; also how long a slot may be unready")
     answer_s: float = Field(default=60, gt=0, description="one answer to a question of a suite")
@@ -28,6 +36,26 @@ class RolloutTimeouts(Section):
     switch_s: float = Field(default=60, gt=0)
     drain_s: float = Field(default=120, gt=0, description="the old slot's open streams; then it is stopped")
     finish_s: float = Field(default=300, gt=0, description="drain, aliases and stop together; also of going back")
+
+    def verify_limit_s(self, version_bytes: int) -> float:
+        """`verify_s`; if that is not set, also what a version of so many bytes takes to hash."""
+        return self._at_least("verify_s", version_bytes / READ_BYTES_PER_S)
+
+    def ready_limit_s(self, version_bytes: int) -> float:
+        """`ready_s`; if that is not set, also what a server takes to hash the version and then to load it."""
+        return self._at_least("ready_s", 2 * version_bytes / READ_BYTES_PER_S)
+
+    def for_answers_of(self, tokens: int) -> Self:
+        """With time for an answer of so many tokens, and for an open stream of one, where that is not set."""
+        names = ("answer_s", "drain_s")
+        return self.model_copy(update={name: self._at_least(name, TOKEN_S * tokens) for name in names})
+
+    def _at_least(self, name: str, derived_s: float) -> float:
+        given: float = getattr(self, name)
+        return given if name in self.model_fields_set else max(given, derived_s)
+
+
+QUESTIONS_AT_ONCE = 4  # of a suite, asked of one slot
 
 
 class AnalysisPhase(Section):
@@ -51,10 +79,14 @@ class AnalysisPhase(Section):
                 raise ValueError(f"{name}: {error}") from error
         return conditions
 
-    @property
-    def deadline_s(self) -> float:
-        """Twice the planned length and a minute: asking the questions takes time too."""
-        return 2 * self.interval_s * self.count + 60
+    def deadline_s(self, answer_s: float) -> float:
+        """Twice the planned length and a minute: asking the questions takes time too.
+
+        Where one answer may take longer than that minute, as much more for each that is waited for; both slots are
+        asked before the switch.
+        """
+        waits = 2 * self.count * math.ceil(self.suite_items / QUESTIONS_AT_ONCE)
+        return 2 * self.interval_s * self.count + 60 + waits * max(0.0, answer_s - 60)
 
     @model_validator(mode="after")
     def _some_must_succeed(self) -> Self:
@@ -115,6 +147,13 @@ class RolloutSettings(Section):
     data: DataParams
     generation: GenerationParams
     rollout: RolloutParams
+
+    @model_validator(mode="after")
+    def _longest_answer_fits(self) -> Self:
+        """A reply of generation.max_tokens may be waited for, and an open stream of one is not cut off."""
+        timeouts = self.rollout.timeouts.for_answers_of(self.generation.max_tokens)
+        self.__dict__["rollout"] = self.rollout.model_copy(update={"timeouts": timeouts})  # frozen for everybody else
+        return self
 
     @model_validator(mode="after")
     def _suite_exists(self) -> Self:

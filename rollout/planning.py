@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core import files
 from core.errors import RegistryError, RolloutError
 from rollout.aliases import CHAMPION, PREVIOUS, Registered, Registry
 from rollout.states import Kind, Plan
@@ -45,7 +46,8 @@ def _plan(
     kind: Kind, model_name: str, wanted: Registered, registry: Registry, target: Target, override: str | None
 ) -> Plan:
     def version(of: Registered) -> Version:
-        return Version(model_name, of.number, of.digest, registry.folder(of))
+        folder = registry.folder(of)
+        return Version(model_name, of.number, of.digest, folder, files.folder_bytes(folder))
 
     seen, champion = target.observe(), registry.alias(CHAMPION)
     live = seen.slots[seen.live] if seen.live else None

@@ -14,13 +14,12 @@ from data import replies
 from data.records import Item
 from data.scoring import is_right
 from rollout.analysis import Answers
-from rollout.params import RolloutSettings
+from rollout.params import QUESTIONS_AT_ONCE, RolloutSettings
 
 # (base URL of the slot, digest that must answer, items) → replies, counted
 Ask = Callable[[str, str, Sequence[Item]], Answers]
 
 DIGEST_HEADER = "x-assay-manifest"
-AT_ONCE = 4
 SEED_OFFSET = 7919  # other questions than those that the evaluation used
 
 
@@ -62,7 +61,7 @@ def asker(settings: RolloutSettings) -> Ask:
                 except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError):
                     return None  # counted: asked, but not answered
 
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+            with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
                 replies = list(pool.map(reply, asked))
         right = sum(text is not None and is_right(item, text) for item, text in zip(asked, replies, strict=True))
         return Answers(asked=len(asked), answered=sum(text is not None for text in replies), right=right)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from core import files
 from rollout import aliases, locks
 from rollout.aliases import CHAMPION
 from rollout.record import Rollout
@@ -55,7 +56,8 @@ def live_slot(session: Session, dry: bool) -> Iterator[Finding]:
         yield Finding("slot", f"{crash}: version {known.number} would be started again", problem=True)
     else:
         folder = session.registry.folder(known)
-        session.target.start(seen.live, Version(session.settings.model.name, known.number, digest, folder))
+        version = Version(session.settings.model.name, known.number, digest, folder, files.folder_bytes(folder))
+        session.target.start(seen.live, version)
         yield Finding("slot", f"{crash}; version {known.number} was started again: find out why", problem=True)
 
 
@@ -84,7 +86,7 @@ def unfinished(session: Session, dry: bool) -> Iterator[Finding]:
         return
     approved = session.record.asked(rollout, "approve")
     waits = rollout.state is State.AWAITING_APPROVAL and not approved and not session.record.asked(rollout, "cancel")
-    ends_at = rollout.entered_at + deadlines_s(session.settings.rollout)[rollout.state]
+    ends_at = rollout.entered_at + deadlines_s(session.settings.rollout, rollout.plan)[rollout.state]
     now = time.time()
     if waits and now < ends_at:
         yield Finding("rollout", f"{name} awaits a person's approval for another {ends_at - now:.0f} s")

@@ -100,7 +100,7 @@ class Session:
     def cancel(self, rollout: Rollout, why: str) -> Rollout:
         """End the rollout under way, here or by watching the process that runs it; returns it as it ended."""
         self.record.ask(rollout, "cancel", self.who, why, time.time())
-        limit_s = time.monotonic() + sum(deadlines_s(self.settings.rollout).values())
+        limit_s = time.monotonic() + sum(deadlines_s(self.settings.rollout, rollout.plan).values())
         reported = rollout.state
         while time.monotonic() < limit_s:
             try:

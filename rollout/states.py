@@ -124,18 +124,19 @@ class Facts:
         return was is not None and self.old.ready and self.old.digest == was.digest
 
 
-def deadlines_s(settings: RolloutParams) -> Mapping[State, float]:
-    """Seconds each waiting state may last."""
-    limit = settings.timeouts
+def deadlines_s(settings: RolloutParams, plan: Plan | None = None) -> Mapping[State, float]:
+    """Seconds each waiting state may last; longer where the plan's versions are large."""
+    limit, back = settings.timeouts, plan.from_version if plan else None
+    version_bytes, back_bytes = plan.version.bytes if plan else 0, back.bytes if back else 0
     return {
         State.PENDING: limit.finish_s,
-        State.VERIFYING: limit.verify_s,
-        State.STARTING_PREVIEW: limit.ready_s,
-        State.PRE_PROMOTION_ANALYSIS: settings.before.deadline_s,
+        State.VERIFYING: limit.verify_limit_s(version_bytes),
+        State.STARTING_PREVIEW: limit.ready_limit_s(version_bytes),
+        State.PRE_PROMOTION_ANALYSIS: settings.before.deadline_s(limit.answer_s),
         State.AWAITING_APPROVAL: limit.approval_s,
         State.PROMOTING: limit.switch_s,
-        State.POST_PROMOTION_ANALYSIS: settings.after.deadline_s,
+        State.POST_PROMOTION_ANALYSIS: settings.after.deadline_s(limit.answer_s),
         State.FINALIZING: limit.finish_s + limit.drain_s,
         State.ABORTING: limit.finish_s + limit.drain_s,
-        State.ROLLING_BACK: limit.finish_s + limit.ready_s + limit.drain_s,
+        State.ROLLING_BACK: limit.finish_s + limit.ready_limit_s(back_bytes) + limit.drain_s,
     }

@@ -78,7 +78,8 @@ class Completion:
         except RuntimeFault as fault:  # it failed after this request was let in
             raise ApiError(503, f"the engine has failed: {fault}", "engine_failed") from None
         loop = asyncio.get_running_loop()
-        alarm = loop.call_later(self.service.settings.request_timeout_s, scheduler.cancel, request, "timeout")
+        limit_s = self.service.settings.answer_limit_s(request.max_tokens)
+        alarm = loop.call_later(limit_s, scheduler.cancel, request, "timeout")
         try:
             seen = 0
             while True:
@@ -107,7 +108,7 @@ class Completion:
 
     def _raise_if_broken(self, request: Request) -> None:
         if request.finish == "timeout":
-            limit_s = self.service.settings.request_timeout_s
+            limit_s = self.service.settings.answer_limit_s(request.max_tokens)
             raise ApiError(504, f"no complete answer within {limit_s:g} s: ask for fewer tokens", "timeout")
         if request.finish == "cancelled":
             raise ClientGone

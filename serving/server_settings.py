@@ -22,6 +22,9 @@ ENVIRONMENT = {
     "REDIS_URL": "redis_url",
 }
 
+ANSWER_S = 120.0  # that an answer may take at least, its wait in the queue included
+TOKEN_S = 0.1  # as rollout.after allows: 32,000 tokens of thought have 53 minutes
+
 
 class Settings(BaseModel):
     """Checked when made; never changed afterwards."""
@@ -40,9 +43,15 @@ class Settings(BaseModel):
     max_prompt_tokens: int | None = Field(default=None, ge=1, description="default: the context less one token")
     max_output_tokens: int | None = Field(default=None, ge=1, description="upper limit of max_tokens")
     default_max_tokens: int = Field(default=512, ge=1, description="where a request names none; less if room is less")
-    request_timeout_s: float = Field(default=120.0, gt=0, description="from arrival to the last token")
+    request_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="from arrival to the last token; none: 0.1 s a token asked for, 120 s at least",
+    )
     step_limit_s: float = Field(
-        default=120.0, gt=0, description="a longer step of the engine: neither ready nor live until it ends"
+        default=120.0,
+        gt=0,
+        description="a longer step (and than 1 s for 50 MB of the version): neither ready nor live until it ends",
     )
     drain_timeout_s: float = Field(default=60.0, gt=0, description="after SIGTERM, for what runs to finish")
     linger_s: float = Field(default=0.5, ge=0, description="answer 503 so long after the last request, then close")
@@ -51,6 +60,10 @@ class Settings(BaseModel):
     redis_url: SecretStr | None = Field(default=None, description="cache of deterministic answers; none: no cache")
     cache_ttl_s: int = Field(default=3600, ge=1)
     max_body_bytes: int = Field(default=1 << 20, ge=1024)
+
+    def answer_limit_s(self, max_tokens: int) -> float:
+        """From a request's arrival to its last token, for one that asks for `max_tokens`."""
+        return self.request_timeout_s or max(ANSWER_S, TOKEN_S * max_tokens)
 
     @field_validator("rate_limit")
     @classmethod

@@ -17,6 +17,10 @@ from serving.scheduler import Scheduler
 from serving.server_settings import Settings
 from serving.wire import ApiError
 
+STEP_BYTES_PER_S = (
+    50e6  # the longest step is a chunk of a prompt, whose work grows with the weights: 15 GB have 300 s
+)
+
 
 @dataclass
 class Service:
@@ -24,6 +28,7 @@ class Service:
 
     settings: Settings
     digest: str
+    version_bytes: int
     names: frozenset[str]  # what a client may put into `model`
     tokenizer: Tokenizer
     scheduler: Scheduler
@@ -36,7 +41,7 @@ class Service:
     @property
     def trouble(self) -> str | None:
         """Why the engine is of no use: it failed, or hangs."""
-        return self.scheduler.trouble(self.settings.step_limit_s)
+        return self.scheduler.trouble(max(self.settings.step_limit_s, self.version_bytes / STEP_BYTES_PER_S))
 
     @property
     def ready(self) -> bool:
@@ -92,6 +97,7 @@ def load(settings: Settings) -> Service:
     return Service(
         settings=settings,
         digest=digest,
+        version_bytes=sum(entry.bytes for entry in made.files.values()),
         names=frozenset({settings.model_name, made.variant, digest, digest[:12]}),
         tokenizer=tokenizer.load(settings.folder),
         scheduler=Scheduler(make, settings.max_queue, settings.queue_delay_ms, count),

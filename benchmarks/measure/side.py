@@ -18,10 +18,14 @@ from typing import IO, Any
 
 import psutil
 
+from core import files
 from core.errors import RuntimeFault
 
+# At least; more for large models, at rates that are slower than any machine worth measuring on.
 LOAD_DEADLINE_S = 900.0
+LOAD_BYTES_PER_S = 10e6  # 15 GB have 25 minutes: a GPU's engine compiles kernels besides
 ANSWER_DEADLINE_S = 900.0
+PASS_BYTES_PER_S = 1e9  # of the weights, all of which are read for each token
 LAST_LINES = 8
 
 
@@ -64,7 +68,7 @@ class Side:
 
     def __init__(self, spec: Spec) -> None:
         """Start the worker and wait until its model is loaded; raises RuntimeFault when that fails."""
-        self.spec = spec
+        self.spec, self._bytes = spec, files.folder_bytes(Path(spec.folder))
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.measure.worker", json.dumps(asdict(spec))],
@@ -75,7 +79,7 @@ class Side:
             env=_environment(spec.threads),
         )
         try:
-            loaded = self._answer(LOAD_DEADLINE_S)
+            loaded = self._answer(max(LOAD_DEADLINE_S, self._bytes / LOAD_BYTES_PER_S))
         except BaseException:
             self.close()
             raise
@@ -93,7 +97,8 @@ class Side:
             self._process.stdin.flush()
         except BrokenPipeError:
             self._raise_dead()
-        answer = self._answer(ANSWER_DEADLINE_S)
+        passes = max_tokens + max(map(len, prompts))
+        answer = self._answer(max(ANSWER_DEADLINE_S, passes * self._bytes / PASS_BYTES_PER_S))
         self._pause()
         self.peak_rss_mib = max(self.peak_rss_mib, answer["peak_rss_mib"])
         return Sample(len(prompts), sum(map(len, prompts)), tuple(answer["stamps_s"]), answer["wall_s"])

@@ -39,6 +39,7 @@ class Version:
     model_version: int
     digest: str
     folder: Path
+    bytes: int = 0  # of the folder's files: a large version has more time to be hashed and loaded
 
 
 @dataclass(frozen=True)

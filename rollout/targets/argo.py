@@ -212,7 +212,7 @@ def main() -> None:
 
     import yaml
 
-    from core import params
+    from core import files, params
     from rollout.aliases import MlflowRegistry
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -220,7 +220,8 @@ def main() -> None:
     settings = params.load(RolloutSettings)
     registry = MlflowRegistry(settings.model.name)
     found = registry.version(parser.parse_args().version)
-    version = Version(settings.model.name, found.number, found.digest, registry.folder(found))
+    folder = registry.folder(found)
+    version = Version(settings.model.name, found.number, found.digest, folder, files.folder_bytes(folder))
     print(yaml.safe_dump_all(manifests(settings, version), sort_keys=False), end="")
 
 

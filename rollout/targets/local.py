@@ -212,7 +212,7 @@ def up(settings: RolloutSettings, version: Version, slot: Slot = "blue") -> Loca
     """A gateway and `version` live in one slot; returns when users' requests are answered. Raises TargetError."""
     target = connect(settings)
     target.start(slot, version)
-    wait_ready(target, slot, version.digest, settings.rollout.timeouts.ready_s)
+    wait_ready(target, slot, version.digest, settings.rollout.timeouts.ready_limit_s(version.bytes))
     target.switch(slot)
     return target
 

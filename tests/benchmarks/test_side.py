@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from benchmarks.measure.side import OutOfMemory, Side
+from core import files
 from core.errors import RuntimeFault
 from tests.benchmarks import fake
 
@@ -25,6 +27,22 @@ def test_times_every_token_and_survives_what_libraries_print() -> None:
     assert 0.008 <= sample.stamps_s[-1] <= sample.wall_s < 1
     assert side.load_ms > 0
     assert 10 < side.peak_rss_mib < 150  # the worker's own, and it loaded no model
+
+
+def test_a_large_model_has_longer_to_load_and_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits_s: list[float] = []
+    answer = Side._answer
+
+    def record(side: Side, deadline_s: float) -> dict[str, Any]:
+        limits_s.append(deadline_s)
+        return answer(side, deadline_s)
+
+    monkeypatch.setattr(Side, "_answer", record)
+    for size in (28 * 2**20, 15 * 10**9):
+        monkeypatch.setattr(files, "folder_bytes", lambda folder, size=size: size)
+        with Side(fake.spec()) as side:
+            side.generate([[1] * 128, [1]], 64)
+    assert limits_s == [900, 900, 1500, 192 * 15]
 
 
 def test_an_idle_side_is_stopped_and_takes_no_cpu() -> None:

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from onnx import helper, numpy_helper
 
+from export import fused
 from export.graph import Graph, MatMul
+from quantizers.parts import tensorrt_graph
+from quantizers.parts.tensorrt_graph import StandardGraph
 
 Fault: TypeAlias = Callable[[Graph], None]
+KINDS: dict[str, Callable[[Path], Graph]] = {"fused": Graph, "standard": StandardGraph}
+
+
+def planted(export_folder: Path, kind: str, dtype: str, plant: Fault | None, folder: Path) -> Path:
+    """Save `export_folder`'s graph of that kind into `folder`, in `dtype` and with the fault; returns its path."""
+    graph = KINDS[kind](export_folder / kind / fused.GRAPH)
+    if dtype == "float16":
+        _to_fp16(kind, graph)
+    if plant:
+        plant(graph)
+    shutil.rmtree(folder, ignore_errors=True)  # onnx would add its tensors to the ones of a graph that is there
+    folder.mkdir()
+    graph.save(folder)
+    return folder / fused.GRAPH
+
+
+def _to_fp16(kind: str, graph: Graph) -> None:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    if kind == "fused":
+        graph.model = convert_float_to_float16(graph.model, keep_io_types=False, disable_shape_infer=True)
+        graph.initializers = {tensor.name: tensor for tensor in graph.model.graph.initializer}
+    else:
+        tensorrt_graph.to_fp16(graph.model)
 
 
 def padding_is_seen(graph: Graph) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,10 @@ import pytest
 from core.errors import ExportError
 from data import items
 from export import check, fused
-from export.graph import Graph
 from quantizers import Context
-from quantizers.parts import tensorrt_graph
-from quantizers.parts.tensorrt_graph import StandardGraph
 from tests import tiny
 from tests.export import faults
 from tests.models import made
-
-KINDS: dict[str, Callable[[Path], Graph]] = {"fused": Graph, "standard": StandardGraph}
-
-
-def _to_fp16(kind: str, graph: Graph) -> None:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    if kind == "fused":
-        graph.model = convert_float_to_float16(graph.model, keep_io_types=False, disable_shape_infer=True)
-        graph.initializers = {tensor.name: tensor for tensor in graph.model.graph.initializer}
-    else:
-        tensorrt_graph.to_fp16(graph.model)
 
 
 @pytest.fixture(params=["float32", "float16"])
@@ -38,20 +22,11 @@ def dtype(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def _planted(workshop: Context, kind: str, dtype: str, plant: faults.Fault, folder: Path) -> Path:
-    graph = KINDS[kind](workshop.export_folder / kind / fused.GRAPH)
-    if dtype == "float16":
-        _to_fp16(kind, graph)
-    plant(graph)
-    graph.save(folder)
-    return folder / fused.GRAPH
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", faults.KINDS)
 def test_a_graph_is_within_torchs_own_rounding(
     workshop: Context, original: check.Original, kind: str, dtype: str, tmp_path: Path
 ) -> None:
-    found = original.compare(_planted(workshop, kind, dtype, lambda graph: None, tmp_path))
+    found = original.compare(faults.planted(workshop.export_folder, kind, dtype, None, tmp_path))
     assert found.dtype == dtype
     assert found.kl_mean_nats < check.FACTOR * found.torch_kl_mean_nats
     assert found.top1_agreement == 1
@@ -64,17 +39,17 @@ def test_a_graph_is_within_torchs_own_rounding(
     [
         pytest.param(kind, plant, id=f"{kind}-{name}")
         for name, kinds, plant in (
-            ("padding-seen", KINDS, faults.padding_is_seen),
+            ("padding-seen", faults.KINDS, faults.padding_is_seen),
             ("future-seen", ["standard"], faults.future_is_seen),
             ("window", ["fused"], faults.window_of(16)),
-            ("positions-from-20", KINDS, faults.positions_off_by_one_from(20)),
-            ("positions-from-100", KINDS, faults.positions_off_by_one_from(100)),
+            ("positions-from-20", faults.KINDS, faults.positions_off_by_one_from(20)),
+            ("positions-from-100", faults.KINDS, faults.positions_off_by_one_from(100)),
             ("positions-in-decode", ["standard"], faults.positions_off_by_one_in_decode),
-            ("cache-shifted", KINDS, faults.cache_shifted),
-            ("layers-swapped", KINDS, faults.layers_swapped),
-            ("weight-1.1", KINDS, faults.weight_times(1.1)),
-            ("scale-1.02", KINDS, faults.attention_scale_times(1.02)),
-            ("nan", KINDS, faults.weight_times(np.nan)),
+            ("cache-shifted", faults.KINDS, faults.cache_shifted),
+            ("layers-swapped", faults.KINDS, faults.layers_swapped),
+            ("weight-1.1", faults.KINDS, faults.weight_times(1.1)),
+            ("scale-1.02", faults.KINDS, faults.attention_scale_times(1.02)),
+            ("nan", faults.KINDS, faults.weight_times(np.nan)),
         )
         for kind in kinds
     ],
@@ -83,7 +58,7 @@ def test_a_wrong_graph_is_refused(
     workshop: Context, original: check.Original, kind: str, dtype: str, plant: faults.Fault, tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError, match=f"differs from torch by a KL .* rounding to {dtype} costs"):
-        original.compare(_planted(workshop, kind, dtype, plant, tmp_path))
+        original.compare(faults.planted(workshop.export_folder, kind, dtype, plant, tmp_path))
 
 
 def test_a_graph_that_onnxruntime_cannot_run_is_refused(original: check.Original, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from core.records import Verdict
 from rollout import guards, machine
 from rollout.machine import TABLE, step
+from rollout.params import RolloutSettings
 from rollout.states import TERMINAL, Effect, Facts, Kind, Plan, State, deadlines_s
 from rollout.targets import SLOTS, Observation, Slot, SlotState, Version
 from tests.rollout.stage import settings
@@ -48,6 +50,28 @@ def test_every_waiting_state_has_a_deadline_and_an_end() -> None:
                 todo += _next(found)
         assert reached & TERMINAL
     assert not any(row.state in TERMINAL for row in TABLE)
+
+
+def test_a_large_version_and_long_answers_have_longer_deadlines() -> None:
+    raw = settings().model_dump()
+    del raw["rollout"]["timeouts"]
+    small = RolloutSettings.model_validate(raw)
+    long = RolloutSettings.model_validate(raw | {"generation": {"max_tokens": 32_000}}).rollout
+    tiny, large = (Version("assay", 2, "b" * 64, Path("new"), size) for size in (28 * 2**20, 140 * 10**9))
+    assert deadlines_s(small.rollout, replace(_plan(was=tiny), version=tiny)) == deadlines_s(small.rollout)
+
+    found, before = deadlines_s(long, replace(_plan(was=large), version=large)), deadlines_s(small.rollout)
+    assert (found[State.VERIFYING], found[State.STARTING_PREVIEW]) == (2800, 5600)
+    assert found[State.ROLLING_BACK] == 300 + 5600 + 3200
+    assert found[State.PRE_PROMOTION_ANALYSIS] - before[State.PRE_PROMOTION_ANALYSIS] > 3200
+    assert found[State.FINALIZING] - before[State.FINALIZING] == 3200 - 120
+
+
+def test_a_deadline_that_params_set_is_kept() -> None:
+    raw = settings().model_dump()
+    raw["rollout"]["timeouts"] = {"ready_s": 7, "drain_s": 8}
+    found = RolloutSettings.model_validate(raw | {"generation": {"max_tokens": 32_000}}).rollout.timeouts
+    assert (found.ready_limit_s(10**12), found.drain_s, found.answer_s) == (7, 8, 3200)
 
 
 def test_the_deadline_alone_leads_to_an_end_from_everywhere() -> None:

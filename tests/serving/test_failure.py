@@ -137,6 +137,10 @@ async def test_an_engine_that_hangs_is_neither_ready_nor_live_until_it_goes_on(
             assert "one step of the engine has taken" in (await client.get("/health/live")).json()["why"]
             assert (await client.get("/health/ready")).status_code == 503
             assert (await client.post("/predict", json={"text": "late"})).json()["error"]["code"] == "engine_failed"
+            small, made.version_bytes = made.version_bytes, 15 * 10**9  # whose steps may take 300 s
+            assert (await client.get("/health/live")).status_code == 200
+            made.version_bytes = small
+            assert (await client.get("/health/live")).status_code == 503
             Hanging.let_go.set()
             assert (await asyncio.wait_for(hung, 5)).status_code == 200
             assert (await client.get("/health/ready")).status_code == 200

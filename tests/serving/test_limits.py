@@ -61,6 +61,13 @@ def test_a_full_queue_answers_429_and_loses_nobody(slow_version: Path, tmp_path:
         assert running.metric("assay_requests_total", code="429") == 4
 
 
+def test_a_long_answer_has_longer_unless_the_limit_is_set() -> None:
+    asked = {"folder": "", "slot": "blue", "port": 0}
+    free, fixed = (server_settings.make(asked | limit, {}) for limit in ({}, {"request_timeout_s": 9}))
+    assert [free.answer_limit_s(tokens) for tokens in (1, 512, 32_000)] == [120, 120, 3200]
+    assert fixed.answer_limit_s(32_000) == 9
+
+
 def test_a_request_that_takes_too_long_gets_504(slow_version: Path, tmp_path: Path) -> None:
     with server(slow_version, tmp_path / "log", "--request-timeout-s", "0.3") as running:
         assert running.predict(LONG).status_code == 504

@@ -60,7 +60,7 @@ def render(
         kube=options,
         version=version,
         gpu=runtimes.traits(manifest.read(version.folder).runtime).needs_gpu,
-        ready_s=math.ceil(rollout.timeouts.ready_s),
+        ready_s=math.ceil(rollout.timeouts.ready_limit_s(version.bytes)),
         drain_s=math.ceil(rollout.timeouts.drain_s),
         **values,
     )
