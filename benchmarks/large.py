@@ -42,7 +42,7 @@ RECIPES = {
     "int4-weight": Recipe(quantizer="weight_only", runtime="ort", options={"bits": 4, "block_size": 32}),
     "int8-static": Recipe(quantizer="static_int8", runtime="ort", options={"kl_budget": 1000.0}),  # all of it: speed
 }
-CALIBRATE = CalibrateParams(prefill_items=4, decode_items=2, decode_steps=8, batch=2, sample_rows=128)
+CALIBRATE = CalibrateParams(prefill_items=4, decode_items=8, decode_steps=8, batch=2, sample_rows=128)
 MODEL = RandomModel(paths.CACHE / "large", SHAPE, RECIPES, CALIBRATE.prefill_items, 64, CALIBRATE)
 DISK_BYTES = 12 * 2**30
 MEMORY_BYTES = 12 * 2**30  # all six sides loaded at once

@@ -96,7 +96,7 @@ def _readers(folder: Path, rows: int | None) -> dict[str, Read]:
 
         theirs: Any = AutoTokenizer.from_pretrained(folder / FOR_TRANSFORMERS, local_files_only=True)
         found["AutoTokenizer (vLLM's own server)"] = lambda texts: [
-            list(ids) for ids in theirs(list(texts), add_special_tokens=False)["input_ids"]
+            list(ids) for ids in theirs(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         ]
     return found
 

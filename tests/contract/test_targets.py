@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from core import plugins
-from core.errors import ConfigError, TargetError
+from core.errors import TargetError
 from core.params import Section
 from models import manifest
 from rehearsal import local_target
@@ -160,12 +160,6 @@ def test_every_target_is_held_to_the_contract_and_has_options_of_its_own() -> No
 def test_options_are_checked_when_params_are_read(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         settings(**changes)
-
-
-def test_a_local_target_on_two_ports_is_refused_when_it_is_opened() -> None:
-    shared = settings(targets={"local": {"port": 8081}})
-    with pytest.raises(ConfigError, match=r"rollout\.targets\.local: .*three different ports"):
-        local.connect(shared)
 
 
 def test_an_empty_place(place: Place) -> None:

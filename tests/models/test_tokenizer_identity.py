@@ -190,7 +190,7 @@ def test_a_difference_is_a_failed_recipe(tiny_qwen2: Path, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(cli.STRICT, raising=False)
     raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["plain"] = {"quantizer": "none", "runtime": "ort"}
+    raw["recipes"]["plain"] = {"quantizer": "none", "runtime": "ort", "options": {}}
     params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
     (paths.EXPORT / "fused").mkdir(parents=True)
     asked = Item(id="i", suite="s", kind="jsonl", task="t", question="1 + 1?", answer="2")
