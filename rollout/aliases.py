@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from core import paths
+from core import files, paths
 from core.errors import IntegrityError, RegistryError
-from core.files import atomic_folder
 from core.records import Verdict
 from models import manifest
 from registry import store
 from rollout.chain import Event
 from rollout.record import RolloutRecord, Who
 from rollout.states import State
+from rollout.targets import Version
 
 CHAMPION, PREVIOUS, APPROVED = "champion", "previous", "approved"
 MANUAL_CHANGE = "alias_moved"  # kind of event
@@ -58,6 +58,12 @@ class Registry(Protocol):
         ...
 
 
+def fetched(model_name: str, of: Registered, registry: Registry) -> Version:
+    """The registered version as a target takes it, its files in a local folder. Raises RegistryError."""
+    folder = registry.folder(of)
+    return Version(model_name, of.number, of.digest, folder, files.folder_bytes(folder))
+
+
 class MlflowRegistry:
     """The registered model `name` in the store that MLFLOW_TRACKING_URI names."""
 
@@ -90,7 +96,7 @@ class MlflowRegistry:
     def folder(self, version: Registered) -> Path:
         target = VERSIONS / version.digest
         if not target.is_dir():
-            with store.faults(), atomic_folder(target) as empty:
+            with store.faults(), files.atomic_folder(target) as empty:
                 self._fetch(version, empty)
         return target.resolve()
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from core import files
 from core.errors import RegistryError, RolloutError
-from rollout.aliases import CHAMPION, PREVIOUS, Registered, Registry
+from rollout.aliases import CHAMPION, PREVIOUS, Registered, Registry, fetched
 from rollout.states import Kind, Plan
 from rollout.targets import Observation, Target, Version, other
 
@@ -46,8 +45,7 @@ def _plan(
     kind: Kind, model_name: str, wanted: Registered, registry: Registry, target: Target, override: str | None
 ) -> Plan:
     def version(of: Registered) -> Version:
-        folder = registry.folder(of)
-        return Version(model_name, of.number, of.digest, folder, files.folder_bytes(folder))
+        return fetched(model_name, of, registry)
 
     seen, champion = target.observe(), registry.alias(CHAMPION)
     live = seen.slots[seen.live] if seen.live else None

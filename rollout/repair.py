@@ -9,13 +9,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core import files
 from rollout import aliases, locks
 from rollout.aliases import CHAMPION
 from rollout.record import Rollout
 from rollout.session import Session
 from rollout.states import State, deadlines_s
-from rollout.targets import Version
 
 QUIET_S = 30.0  # a rollout is taken over only after its record was silent for so long: its controller may just begin
 
@@ -55,8 +53,7 @@ def live_slot(session: Session, dry: bool) -> Iterator[Finding]:
     elif dry:
         yield Finding("slot", f"{crash}: version {known.number} would be started again", problem=True)
     else:
-        folder = session.registry.folder(known)
-        version = Version(session.settings.model.name, known.number, digest, folder, files.folder_bytes(folder))
+        version = aliases.fetched(session.settings.model.name, known, session.registry)
         session.target.start(seen.live, version)
         yield Finding("slot", f"{crash}; version {known.number} was started again: find out why", problem=True)
 

@@ -17,9 +17,8 @@ from serving.scheduler import Scheduler
 from serving.server_settings import Settings
 from serving.wire import ApiError
 
-STEP_BYTES_PER_S = (
-    50e6  # the longest step is a chunk of a prompt, whose work grows with the weights: 15 GB have 300 s
-)
+# The longest step is a chunk of a prompt, whose work grows with the weights: 15 GB have 300 s.
+STEP_BYTES_PER_S = 50e6
 
 
 @dataclass

@@ -212,16 +212,14 @@ def main() -> None:
 
     import yaml
 
-    from core import files, params
-    from rollout.aliases import MlflowRegistry
+    from core import params
+    from rollout.aliases import MlflowRegistry, fetched
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", type=int, required=True, help="number in the registry")
     settings = params.load(RolloutSettings)
     registry = MlflowRegistry(settings.model.name)
-    found = registry.version(parser.parse_args().version)
-    folder = registry.folder(found)
-    version = Version(settings.model.name, found.number, found.digest, folder, files.folder_bytes(folder))
+    version = fetched(settings.model.name, registry.version(parser.parse_args().version), registry)
     print(yaml.safe_dump_all(manifests(settings, version), sort_keys=False), end="")
 
 

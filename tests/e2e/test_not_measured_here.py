@@ -28,9 +28,7 @@ def test_quantize_evaluate_benchmark_and_select_of_a_vllm_recipe(
 ) -> None:
     project.build(tmp_path, tiny_qwen2)
     monkeypatch.chdir(tmp_path)
-    raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["fp8"] = yaml.safe_load((ROOT / params.PARAMS_FILE).read_text())["recipes"]["fp8"]
-    params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
+    project.set_recipe(tmp_path, "fp8", yaml.safe_load((ROOT / params.PARAMS_FILE).read_text())["recipes"]["fp8"])
     rows = made.items(tiny_qwen2, 16)
     for split in ("calibration", "evaluation"):
         items.save(paths.DATA, split, rows)

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tokenizers import Regex, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Core
 from transformers import AutoTokenizer
 
-from core import cli, params, paths
+from core import cli, paths
 from core.errors import QuantizationError, RuntimeFault
 from data import items
 from data.records import Item
@@ -189,9 +188,7 @@ def test_a_difference_is_a_failed_recipe(tiny_qwen2: Path, tmp_path: Path, monke
     project.build(tmp_path, tiny_qwen2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(cli.STRICT, raising=False)
-    raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["plain"] = {"quantizer": "none", "runtime": "ort", "options": {}}
-    params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
+    project.set_recipe(tmp_path, "plain", {"quantizer": "none", "runtime": "ort", "options": {}})
     (paths.EXPORT / "fused").mkdir(parents=True)
     asked = Item(id="i", suite="s", kind="jsonl", task="t", question="1 + 1?", answer="2")
     [row] = items.tokenize([asked], tokenizer.load(tiny_qwen2))

@@ -42,6 +42,14 @@ def build(root: Path, model: Path, **select: Any) -> params.Params:
     return settings
 
 
+def set_recipe(root: Path, name: str, recipe: dict[str, Any]) -> None:
+    """Add the recipe `name` to params.yaml in `root`, or put this one in its place."""
+    path = root / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["recipes"][name] = recipe
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
 def save(root: Path, evaluation: Evaluation, benchmark: Benchmark) -> None:
     """Save both records as being about the folder that is there, on the runtime it is for."""
     digest = manifest.digest(root / paths.VARIANTS / evaluation.variant)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from core import paths
 from report import engines, page
@@ -72,9 +71,7 @@ def test_what_was_not_executed_is_said() -> None:
 
 def test_the_page_has_them(tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project.build(tmp_path, tiny_qwen2)
-    raw = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    raw["recipes"]["trt-int8"] = {"quantizer": "trt_int8", "runtime": "tensorrt", "options": {}}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    project.set_recipe(tmp_path, "trt-int8", {"quantizer": "trt_int8", "runtime": "tensorrt", "options": {}})
     monkeypatch.chdir(tmp_path)
     select.main()
     none = MADE.model_copy(update={"variant": "fp32", "profiles": [], "engines": []})

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.records import Benchmark
-from core import cli, params, paths
+from core import cli, paths
 from core.errors import (
     AssayError,
     ConfigError,
@@ -45,9 +44,7 @@ def root(tmp_path: Path, tiny_qwen2: Path, monkeypatch: pytest.MonkeyPatch) -> P
     project.build(tmp_path, tiny_qwen2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(cli.STRICT, raising=False)
-    raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["broken"] = {"quantizer": "none", "runtime": "ort", "options": {}}
-    params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
+    project.set_recipe(tmp_path, "broken", {"quantizer": "none", "runtime": "ort", "options": {}})
     (paths.EXPORT / "fused").mkdir(parents=True)
     return tmp_path
 
@@ -119,13 +116,10 @@ def test_a_bug_is_no_failed_recipe(run: Callable[..., None]) -> None:
 
 
 def test_a_wrong_option_and_a_missing_input_are_no_failed_recipe(root: Path, run: Callable[..., None]) -> None:
-    raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["broken"]["options"] = {"bits": 3}
-    params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
+    project.set_recipe(root, "broken", {"quantizer": "none", "runtime": "ort", "options": {"bits": 3}})
     with pytest.raises(ConfigError, match=r"recipes\.broken\.options: bits"):
         run(ExportError(WHY))
-    raw["recipes"]["broken"]["options"] = {}
-    params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
+    project.set_recipe(root, "broken", {"quantizer": "none", "runtime": "ort", "options": {}})
     (paths.EXPORT / "fused").rmdir()
     with pytest.raises(DataError, match="fused not found"):
         run(ExportError(WHY))
@@ -174,9 +168,7 @@ def test_a_failed_recipe_goes_through_every_stage_and_is_never_served(root: Path
 
 
 def test_a_failed_recipe_that_wants_engines_says_why_there_are_none(root: Path) -> None:
-    raw = yaml.safe_load(params.PARAMS_FILE.read_text())
-    raw["recipes"]["broken"] = {"quantizer": "trt_int8", "runtime": "tensorrt", "options": {}}
-    params.PARAMS_FILE.write_text(yaml.safe_dump(raw))
+    project.set_recipe(root, "broken", {"quantizer": "trt_int8", "runtime": "tensorrt", "options": {}})
     failed = manifest.Failure(
         variant="broken", quantizer="trt_int8", error="DataError", message="DataError: no items"
     )
