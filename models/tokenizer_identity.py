@@ -53,8 +53,7 @@ def adopt(model_folder: Path, folder: Path) -> None:
     """Make the tokenizer files in `folder` the original's, byte for byte: the others of a converter go."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-        if (model_folder / name).is_file():
-            shutil.copyfile(model_folder / name, folder / name)
+    _copy(model_folder, folder)
     if (folder / "config.json").exists():  # a checkpoint as transformers writes them
         _for_transformers(model_folder, folder / FOR_TRANSFORMERS)
 
@@ -118,10 +117,14 @@ def _difference(reader: str, read: Read, table: Sequence[tuple[str, list[int]]])
 def _for_transformers(model_folder: Path, folder: Path) -> None:
     """The original's tokenizer as a folder of its own that AutoTokenizer reads as tokenizer.json says."""
     folder.mkdir()
-    for name in FILES:
-        if (model_folder / name).is_file():
-            shutil.copyfile(model_folder / name, folder / name)
+    _copy(model_folder, folder)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text()) if path.exists() else {}
     settings.pop("auto_map", None)  # code of the model's own is never run
     files.write_text(path, json.dumps(settings | {"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n")
+
+
+def _copy(model_folder: Path, folder: Path) -> None:
+    for name in FILES:
+        if (model_folder / name).is_file():
+            shutil.copyfile(model_folder / name, folder / name)

@@ -44,10 +44,9 @@ class Texts:
 
 @dataclass(frozen=True)
 class Found:
-    """The inputs with static scales, the least harmful first, and the KL of the graph in nats per token."""
+    """The inputs with static scales, the least harmful first, and the KL on texts held out, in nats per token."""
 
     static: list[str]
-    kl: float
     kl_held_out: float
 
 
@@ -82,7 +81,7 @@ def spend(
             f"no matmul input can have static scales within kl_budget {budget:g}: with 8-bit weights alone the KL is "
             f"{floor:.2g} nats per token; raise it, or use quantizer weight_only"
         )
-    return Found(order, search.kl(session, order), held_out.kl(session, order))
+    return Found(order, held_out.kl(session, order))
 
 
 def _order(session: Session, sites: Sequence[str], texts: Texts) -> list[str]:
