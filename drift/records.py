@@ -41,6 +41,7 @@ class Metric(Record):
     count: int
     counted: str  # what `count` counts, say "tokens"
     limit: Limit | None = None  # None: no gate
+    is_futile: bool = False  # no verdict against the limit is likely within the budget
 
 
 class Look(Record):

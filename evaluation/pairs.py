@@ -1,4 +1,4 @@
-"""Both answers to one item, decoded and scored; the table of them that is kept, and what the record says of them."""
+"""What both systems answered to an item, scored; the table of all that is kept, and what the record says of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from data import scoring
 from data.items import Prepared
-from drift.metrics import Answer, Pair
+from drift.metrics import Answer, Pair, Side
 from evaluation.answers import write_kept
 from evaluation.records import Flip, TaskAccuracy
 from runtimes import Generation
@@ -25,31 +25,36 @@ SCHEMA = pa.schema(
 
 
 def pair(
-    rows: Sequence[Prepared], reference: Sequence[Generation], variant: Sequence[Generation], decode: Decode
+    rows: Sequence[Prepared],
+    reference: Sequence[Sequence[Generation]],
+    variant: Sequence[Sequence[Generation]],
+    decode: Decode,
 ) -> list[Pair]:
-    """Decode and score both answers to each row by the item's scoring rule."""
-    pairs = []
-    for row, one, other in zip(rows, reference, variant, strict=True):
-        sides = [
-            Answer(made.token_ids, decode(row.prompt_ids, made.token_ids), made.finished) for made in (one, other)
-        ]
-        right = [scoring.is_right(row.item, side.text) for side in sides]
-        pairs.append(Pair(row.item, sides[0], sides[1], right[0], right[1]))
-    return pairs
+    """Decode and score both systems' answers to each row by the item's scoring rule."""
+    return [
+        Pair(row.item, _side(row, one, decode), _side(row, other, decode))
+        for row, one, other in zip(rows, reference, variant, strict=True)
+    ]
+
+
+def _side(row: Prepared, generations: Sequence[Generation], decode: Decode) -> Side:
+    answers = tuple(
+        Answer(made.token_ids, decode(row.prompt_ids, made.token_ids), made.finished) for made in generations
+    )
+    return Side(answers, tuple(scoring.is_right(row.item, answer.text) for answer in answers))
 
 
 def save(path: Path, pairs: Sequence[Pair]) -> None:
-    """One row an item, atomically; no pairs give a table with no rows."""
+    """One row for each two answers to an item, atomically; no pairs give a table with no rows."""
     records: list[dict[str, Any]] = []
     for one in pairs:
-        record: dict[str, Any] = {"item_id": one.item.id, "task": one.item.task, "answer": one.item.answer}
-        for name, side, right in (
-            ("reference", one.reference, one.reference_right),
-            ("variant", one.variant, one.variant_right),
-        ):
-            values = (list(side.token_ids), side.text, right, side.finished)
-            record |= {f"{name}_{key}": value for (key, _), value in zip(SIDE_FIELDS, values, strict=True)}
-        records.append(record)
+        for sample in range(len(one.reference.answers)):
+            record: dict[str, Any] = {"item_id": one.item.id, "task": one.item.task, "answer": one.item.answer}
+            for name, side in (("reference", one.reference), ("variant", one.variant)):
+                answer = side.answers[sample]
+                values = (list(answer.token_ids), answer.text, side.right[sample], answer.finished)
+                record |= {f"{name}_{key}": value for (key, _), value in zip(SIDE_FIELDS, values, strict=True)}
+            records.append(record)
     write_kept(path, SCHEMA, records)
 
 
@@ -62,26 +67,26 @@ def by_task(pairs: Sequence[Pair]) -> list[TaskAccuracy]:
             TaskAccuracy(
                 task=task,
                 items=len(chosen),
-                reference=sum(one.reference_right for one in chosen) / len(chosen),
-                variant=sum(one.variant_right for one in chosen) / len(chosen),
+                reference=sum(one.reference.share_right for one in chosen) / len(chosen),
+                variant=sum(one.variant.share_right for one in chosen) / len(chosen),
             )
         )
     return found
 
 
 def flip_examples(pairs: Sequence[Pair]) -> list[Flip]:
-    """The first `MAX_EXAMPLES` lost and the first `MAX_EXAMPLES` gained items, with both texts."""
-    lost = [one for one in pairs if one.reference_right and not one.variant_right]
-    gained = [one for one in pairs if one.variant_right and not one.reference_right]
+    """The first `MAX_EXAMPLES` lost and the first `MAX_EXAMPLES` gained items, with the first answer of each."""
+    lost = [one for one in pairs if one.difference < 0]
+    gained = [one for one in pairs if one.difference > 0]
     return [
         Flip(
             item_id=one.item.id,
             task=one.item.task,
             question=one.item.question,
             answer=one.item.answer,
-            reference_text=one.reference.text,
-            variant_text=one.variant.text,
-            direction="lost" if one.reference_right else "gained",
+            reference_text=one.reference.answers[0].text,
+            variant_text=one.variant.answers[0].text,
+            direction="lost" if one.difference < 0 else "gained",
         )
         for one in [*lost[:MAX_EXAMPLES], *gained[:MAX_EXAMPLES]]
     ]

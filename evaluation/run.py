@@ -68,9 +68,10 @@ def compare(
     done: list[Pair] = []
     for start in range(0, len(rows), size):
         number = start // size
-        new = pairs.pair(rows[start : start + size], theirs.chunk(number), ours.chunk(number), decode)
+        one, other = ([(answer,) for answer in system.chunk(number)] for system in (theirs, ours))
+        new = pairs.pair(rows[start : start + size], one, other, decode)
         done.extend(new)
-        looks.append(state.update([one.variant_right - one.reference_right for one in new]))
+        looks.append(state.update([one.difference for one in new]))
         _report_look(plan, looks[-1], done)
         if looks[-1].verdict != "inconclusive" or looks[-1].is_futile:
             break
@@ -88,8 +89,8 @@ def compare(
         reason=reason(plan, last),
         items=last.items,
         items_to_settle=last.items_to_settle,
-        accuracy_reference=wilson(sum(one.reference_right for one in done), last.items),
-        accuracy_variant=wilson(sum(one.variant_right for one in done), last.items),
+        accuracy_reference=wilson(sum(one.reference.share_right for one in done), last.items),
+        accuracy_variant=wilson(sum(one.variant.share_right for one in done), last.items),
         # The confidence sequence: unlike a fixed-sample interval it holds although the data decided when to stop.
         delta_points=Interval(
             value=last.delta_points,
@@ -100,7 +101,7 @@ def compare(
         ),
         looks=looks,
         by_task=pairs.by_task(done),
-        metrics=metrics.measure(plan.metrics, Comparison(done, scores, plan.seed)),
+        metrics=metrics.measure(plan.metrics, Comparison(done, scores, seed=plan.seed)),
         flip_examples=pairs.flip_examples(done),
     )
     return record, done
@@ -165,10 +166,10 @@ def _about(
 
 
 def _report_look(plan: EvaluationPlan, look: Look, done: Sequence[Pair]) -> None:
-    flips = [one.variant_right - one.reference_right for one in done]
+    lost, gained = sum(one.difference < 0 for one in done), sum(one.difference > 0 for one in done)
     state = "a verdict within the budget is unlikely" if look.is_futile else look.verdict
     say(
-        f"evaluate: {plan.name}: {look.items:,} items, {flips.count(-1)} lost, {flips.count(1)} gained: "
+        f"evaluate: {plan.name}: {look.items:,} items, {lost} lost, {gained} gained: "
         f"{look.delta_points:+.2f} points ({look.low_points:+.2f} to {look.high_points:+.2f}, "
         f"margin {plan.margin_points:g}): {state}"
     )

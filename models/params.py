@@ -36,6 +36,11 @@ class Recipe(Section):
     quantizer: Annotated[str, plugins.name_of("quantizers")]
     runtime: Annotated[str, plugins.name_of("runtimes")]
     margin_points: float | None = Field(default=None, gt=0, description="overrides evaluate.margin_points")
+    limits: dict[str, dict[str, float] | None] = Field(
+        default_factory=dict,
+        description="by metric, over evaluate.metrics' and those that ship, say {perplexity_ratio: {at_most: 1.1}}; "
+        "null: no gate",
+    )
     options: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -43,23 +43,47 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Side:
+    """What one system answered to an item, and what is right of it: one answer if greedy, as many as were sampled."""
+
+    answers: tuple[Answer, ...]
+    right: tuple[bool, ...]
+
+    @property
+    def share_right(self) -> float:
+        return sum(self.right) / len(self.right)
+
+
+@dataclass(frozen=True)
 class Pair:
-    """One item with both answers, and whether each is right."""
+    """One item with the answers of both systems, as many of the one as of the other."""
 
     item: Item
-    reference: Answer
-    variant: Answer
-    reference_right: bool
-    variant_right: bool
+    reference: Side
+    variant: Side
+
+    @property
+    def difference(self) -> float:
+        """In [-1, 1]: what the test takes. Answers to one item are no items: only their mean is."""
+        return self.variant.share_right - self.reference.share_right
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was seen: every pair that was looked at, in order, and token scores of the first answers (one an item)."""
+    """What was seen: every pair that was looked at, in order, and token scores of the reference's first answers (one
+    an item) and of the user's own texts (one a passage).
+
+    `alpha` and `budget` (items) are of the sequential test, for metrics that hold a difference to a limit of its own;
+    `max_tokens` is the longest possible answer.
+    """
 
     pairs: Sequence[Pair] = ()
     scores: Sequence[TokenScores] = field(default_factory=tuple)
+    text_scores: Sequence[TokenScores] = field(default_factory=tuple)
     seed: int = 0
+    alpha: float = 0.05
+    budget: int = 0
+    max_tokens: int = 1
 
 
 Chosen = Mapping[str, tuple[ModuleType, MetricOptions]]

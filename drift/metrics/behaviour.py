@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from drift.metrics import Answer, Comparison, MetricOptions
+from drift.metrics import Answer, Comparison, MetricOptions, Side
 from drift.records import Metric
 
 THINK_END = "</think>"
@@ -37,10 +37,10 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
     metric = partial(Metric, group="What a user would notice", count=len(seen.pairs), counted="answers")
     found = []
     for name, (label, unit, figure) in FIGURES.items():
-        reference = float(np.mean([figure(pair.reference) for pair in seen.pairs]))
-        value = float(np.mean([figure(pair.variant) for pair in seen.pairs]))
+        reference = float(np.mean([figure(answer) for pair in seen.pairs for answer in pair.reference.answers]))
+        value = float(np.mean([figure(answer) for pair in seen.pairs for answer in pair.variant.answers]))
         found.append(metric(name=name, label=label, unit=unit, value=value, reference=reference))
-    same = float(np.mean([pair.reference.token_ids == pair.variant.token_ids for pair in seen.pairs]))
+    same = float(np.mean([_ids(pair.reference) == _ids(pair.variant) for pair in seen.pairs]))
     return [*found, metric(name="identical_answers", label="identical answers", unit="share", value=same)]
 
 
@@ -57,6 +57,10 @@ def is_repetitive(token_ids: Sequence[int]) -> bool:
 def is_empty(text: str) -> bool:
     """Whether a reader would see nothing once the thinking is hidden."""
     return not text.rpartition(THINK_END)[2].strip()
+
+
+def _ids(side: Side) -> list[tuple[int, ...]]:
+    return [answer.token_ids for answer in side.answers]
 
 
 def _longest_run(flags: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:

@@ -21,8 +21,8 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
     """`lost`: only the reference is right; `gained`: only the variant is."""
     if not seen.pairs:
         return []
-    lost = sum(pair.reference_right and not pair.variant_right for pair in seen.pairs)
-    gained = sum(pair.variant_right and not pair.reference_right for pair in seen.pairs)
+    lost = sum(pair.difference < 0 for pair in seen.pairs)
+    gained = sum(pair.difference > 0 for pair in seen.pairs)
     metric = partial(Metric, group="Changed answers", count=len(seen.pairs), counted="items")
     return [
         metric(name="answers_lost", label="answers lost", unit="items", value=lost),

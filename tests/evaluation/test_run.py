@@ -68,7 +68,7 @@ def test_equal_systems_pass_with_every_figure_at_its_ideal(
     assert (figures["truncated"].reference, figures["truncated"].value) == (0.0, 0.0)
     assert figures["kl_max_nats"].value == 0.0
     assert figures["top1_agreement"].value == 1.0
-    assert figures["top1_agreement"].count == sum(len(one.reference.token_ids) for one in done[:50])
+    assert figures["top1_agreement"].count == sum(len(one.reference.answers[0].token_ids) for one in done[:50])
     assert {task.task: task.items for task in found.by_task} == {"add": len(done) // 2, "subtract": len(done) // 2}
 
 
@@ -81,7 +81,7 @@ def test_a_worse_variant_fails_and_its_flips_are_shown(
     assert found.delta_points is not None
     assert found.delta_points.high < -3.0
     figures = {metric.name: metric for metric in found.metrics}
-    assert figures["answers_lost"].value == sum(not one.variant_right for one in done)
+    assert figures["answers_lost"].value == sum(one.variant.share_right == 0 for one in done)
     assert found.flip_examples[0].direction == "lost"
     assert "boxed{0}" in found.flip_examples[0].variant_text
     assert f"boxed{{{found.flip_examples[0].answer}}}" in found.flip_examples[0].reference_text
@@ -126,4 +126,4 @@ def test_the_result_does_not_depend_on_how_prompts_were_batched(
 ) -> None:
     """Prompts are sorted by length inside a chunk; the answers must come back to their own items."""
     _, done = compare(tmp_path, tiny_qwen2, rows, plan(chunk_items=100), {"wrong": 0.0}, {"wrong": 0.0})
-    assert all(one.reference_right and one.variant_right for one in done)
+    assert all(one.reference.share_right == one.variant.share_right == 1 for one in done)

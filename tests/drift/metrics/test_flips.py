@@ -3,16 +3,16 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binom
 
-from drift.metrics import Answer, Comparison, MetricOptions, Pair, flips
-from tests.drift.metrics.seen import ITEM
+from drift.metrics import Answer, Comparison, MetricOptions, flips
+from tests.drift.metrics import seen
 
 ANSWER = Answer((1,), "a", True)
 
 
 def test_flips_count_both_directions() -> None:
     right = [(True, True), (True, False), (False, True), (False, False), (True, False)]
-    seen = Comparison([Pair(ITEM, ANSWER, ANSWER, *one) for one in right])
-    found = {metric.name: metric for metric in flips.measure(seen, MetricOptions())}
+    compared = Comparison([seen.pair(ANSWER, ANSWER, one) for one in right])
+    found = {metric.name: metric for metric in flips.measure(compared, MetricOptions())}
     assert (found["answers_lost"].value, found["answers_gained"].value) == (2, 1)
     assert {metric.count for metric in found.values()} == {5}
     assert "not adjusted for looks" in found["mcnemar_p"].label  # the number of items was not fixed
