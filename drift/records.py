@@ -60,3 +60,19 @@ class Look(Record):
     is_futile: bool = False
     items_to_settle: int | None = None
     log_wealth: float = 0.0
+
+
+class Power(Record):
+    """What a test can be expected to say, by simulation (drift/power.py): chances in [0, 1], mean numbers of items.
+
+    `discordance` is the share of answers that change between right and wrong; an item's difference is a mean over
+    `samples` of them. At twice the margin the variant is that much worse.
+    """
+
+    discordance: float
+    samples: int
+    budget_items: int
+    pass_if_equal: float
+    items_if_equal: float
+    fail_at_twice_the_margin: float
+    items_at_twice_the_margin: float

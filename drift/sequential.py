@@ -46,10 +46,10 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 SHARES = np.array([[0.15], [0.40], [0.95]])  # at a margin of 0.5 points best for about 3 %, 1 % and 0.1 % discordance
 WEIGHTS = np.array([[0.10], [0.65], [0.25]])
-WIDE = 0.03  # above this mean of d^2 the three shares shrink in proportion
+WIDE = 0.02  # above this mean of d^2 the three shares shrink in proportion
 MAX_SHARE = 0.97  # one item never takes more than this share of the wealth
-PRIOR_MOMENT, PRIOR_ITEMS = 0.01, 1000.0  # the mean of d^2 believed before any item, and what that belief weighs
-CAUTION = 2.0  # standard errors by which a mean of d^2 must be above that belief to be taken as it is
+PRIOR_SQUARES = 10.0  # the sum of d^2 that the design's expectation weighs
+CAUTION = 1.25  # standard errors by which the mean of d^2 must be above what was expected to be taken as it is
 FUTILE_BELOW = 0.20  # stop when the chance of `pass` and that of `fail` within the budget are both below this
 SETTLED, EFFICIENCY, ON_MARGIN = 0.90, 0.90, 0.25  # of `items_to_settle`; `python -m drift.simulate --only settle`
 ROUNDING = 1e-9  # of a sum of differences
@@ -63,8 +63,10 @@ class Design:
     target is a finite benchmark of so many items, read in random order without replacement; None: items like these.
     `earlier_budgets`, ascending: what the budget was before it was raised. The bets up to each aim at it, so that the
     wealth of the first looks goes on. `earlier_wealth` in (0, 1]: what earlier attempts at the same question (another
-    seed, another suite) left of the passing side's wealth, exp(Look.log_wealth) of the last one times what it began
-    with, at most 1. A new attempt goes on with what they lost. Raises DataError for values that make no design.
+    seed, another suite) left of the passing side's wealth: what the last one began with times exp(its log_wealth), at
+    most 1. A new attempt goes on with what they lost. `expected_square`: the mean of d^2 to expect; only speed hangs
+    on it. For right and wrong it is the share of answers that change, for means over k sampled answers about 0.2 / k.
+    Raises DataError for values that make no design.
     """
 
     margin: float
@@ -73,6 +75,7 @@ class Design:
     population: int | None = None
     earlier_budgets: tuple[int, ...] = ()
     earlier_wealth: float = 1.0
+    expected_square: float = 0.01
 
     def __post_init__(self) -> None:
         budgets = (0, *self.earlier_budgets, self.budget)
@@ -110,18 +113,19 @@ class Bettor:
 
     @property
     def moment(self) -> Floats:
-        """Mean of e^2 (of right and wrong: the discordance), shrunk to the prior unless clearly above; shape (runs,)."""
-        believed = (PRIOR_MOMENT * PRIOR_ITEMS + self.squares) / (PRIOR_ITEMS + self.items)
-        return np.maximum(believed, self._moment_at_least())
+        """Mean of e^2, for right and wrong the discordance; shape (runs,).
 
-    def _moment_at_least(self) -> Floats:
-        least: Floats = (self.squares - CAUTION * np.sqrt(self._fourths)) / max(self.items, 1)
-        return least
+        What was expected, mixed with what was seen, until that is clearly above.
+        """
+        believed = (PRIOR_SQUARES + self.squares) / (PRIOR_SQUARES / self.design.expected_square + self.items)
+        clearly = self.squares - CAUTION * np.sqrt(self._fourths) > believed * self.items
+        return np.where(clearly, self.squares / max(self.items, 1), believed)
 
     def step(self, e: NDArray[Any]) -> Floats:
         """Bet on one item of every run, then see it. `e`: shape (runs,), in [-1, 1]. Returns the shares bet."""
-        scale = WIDE / np.maximum(self._moment_at_least(), WIDE)
-        share = self._share(scale)
+        moment = self.moment
+        scale = WIDE / np.maximum(moment, WIDE)
+        share = self._share(scale, moment)
         gain = _gain(e, self.mean, self.total, self.items, self.design.population)
         self.log_wealth = self.log_wealth + np.log1p(share * gain)
         self._log_parts = self._log_parts + np.log1p(SHARES * scale * gain)
@@ -142,13 +146,13 @@ class Bettor:
         best = ndtr(ndtri(wealth) + np.maximum(mean - self.mean, 0.0) * math.sqrt(left) / spread)
         return np.array(np.where(self.peak >= self.target, 1.0, best), dtype=np.float64)
 
-    def _share(self, scale: Floats) -> Floats:
+    def _share(self, scale: Floats, moment: Floats) -> Floats:
         parts = np.exp(self._log_parts - self._log_parts.max(axis=0))
         share: Floats = scale * (parts * SHARES).sum(axis=0) / parts.sum(axis=0)
         left = self.design.items_left(self.items)
         if left > 0:
             gap = np.maximum(self.target - self.log_wealth, 0.0)
-            share = np.maximum(share, np.sqrt(2 * gap / (self.moment * left)))
+            share = np.maximum(share, np.sqrt(2 * gap / (moment * left)))
         return np.minimum(share, MAX_SHARE)
 
 
@@ -172,7 +176,9 @@ class NonInferiority:
 
     def is_futile(self) -> Bools:
         """Neither side likely: `pass` judged as if truly equal from here on, `fail` as if the loss were a standard
-        error larger than it looks."""
+        error larger than it looks. A benchmark that will be read to its end is never futile."""
+        if self.design.budget >= (self.design.population or math.inf):
+            return np.zeros(self.passing.total.shape, bool)
         items = max(self.failing.items, 1)
         loss = self.failing.total / items + np.sqrt(self.failing.moment / items)
         out_of_reach = (self.passing.chance(np.zeros_like(loss)) < FUTILE_BELOW) & (

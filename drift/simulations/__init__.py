@@ -2,8 +2,8 @@
 
 A simulation module has
 - `TITLE: str`: what is shown, in one line;
-- `measure(runs: int) -> list[Row]`: the truths, each over `runs` runs with a fixed seed: the same `runs` give the same
-  rows. A module may take fewer where a run is dear; `Row.runs` says how many it took.
+- `measure(runs: int) -> list[Row]`: the truths, each over `runs` runs with a fixed seed, so that the same `runs` give
+  the same rows. A module may take fewer where a run is dear; `Row.runs` says how many it took.
 
 Limits are part of the rows: the command exits 1 where one is broken, tests/drift/test_simulations.py holds each.
 """
