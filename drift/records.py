@@ -43,6 +43,21 @@ class Metric(Record):
     limit: Limit | None = None  # None: no gate
     is_futile: bool = False  # no verdict against the limit is likely within the budget
 
+    @property
+    def verdict(self) -> Verdict:
+        """Against its limit: `pass` where the whole interval is on the allowed side, `fail` where all is beyond.
+
+        Without an interval the value decides; without a value or a limit there is no verdict.
+        """
+        if self.value is None or self.count == 0 or self.limit is None:
+            return "inconclusive"
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if self.limit.at_most is not None:
+            return "pass" if high <= self.limit.at_most else "fail" if low > self.limit.at_most else "inconclusive"
+        assert self.limit.at_least is not None  # it has one side
+        return "pass" if low >= self.limit.at_least else "fail" if high < self.limit.at_least else "inconclusive"
+
 
 class Look(Record):
     """What the sequential test knows after `items` items, in percentage points of accuracy.
