@@ -17,7 +17,8 @@ from drift.proportion import wilson
 from drift.records import Look
 from drift.sequential import Design, State
 from evaluation import forced, pairs
-from evaluation.answers import Answers, Decoding
+from evaluation.answers import Answers
+from evaluation.decoding import Decoding, Sampled
 from evaluation.pairs import Decode
 from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
@@ -36,6 +37,7 @@ class EvaluationPlan:
     max_tokens: int
     seed: int
     budget: int
+    sampled: Sampled | None = None  # greedy
 
     @property
     def design(self) -> Design:
@@ -43,7 +45,7 @@ class EvaluationPlan:
 
     @property
     def decoding(self) -> Decoding:
-        return Decoding(self.max_tokens, self.evaluate.batch, self.evaluate.chunk_items)
+        return Decoding(self.max_tokens, self.evaluate.batch, self.evaluate.chunk_items, self.sampled, self.seed)
 
 
 def compare(
@@ -61,15 +63,14 @@ def compare(
     are kept below `cache`: a killed run goes on where it was, another variant finds the reference's answers there.
     """
     begun = time.perf_counter()
-    theirs = Answers(reference, rows, plan.decoding, cache / "reference")
-    ours = Answers(variant, rows, plan.decoding, cache / "evaluation")
+    theirs = Answers(reference, "reference", rows, plan.decoding, cache / "reference")
+    ours = Answers(variant, "variant", rows, plan.decoding, cache / "evaluation")
     state, size = State(plan.design), plan.decoding.chunk_items
     looks: list[Look] = []
     done: list[Pair] = []
     for start in range(0, len(rows), size):
         number = start // size
-        one, other = ([(answer,) for answer in system.chunk(number)] for system in (theirs, ours))
-        new = pairs.pair(rows[start : start + size], one, other, decode)
+        new = pairs.pair(rows[start : start + size], theirs.chunk(number), ours.chunk(number), decode)
         done.extend(new)
         looks.append(state.update([one.difference for one in new]))
         _report_look(plan, looks[-1], done)
@@ -77,7 +78,7 @@ def compare(
             break
 
     count = min(plan.evaluate.teacher_forced_items, len(done))
-    answers = [answer for number in range(-(-count // size)) for answer in theirs.chunk(number)][:count]
+    answers = [answer for number in range(-(-count // size)) for answer, *_ in theirs.chunk(number)][:count]
     folder = ours.folder / f"forced-on-{theirs.key[:16]}"
     scores = forced.compare(reference, variant, rows[:count], answers, plan.evaluate.batch, vocabulary, folder)
     last = looks[-1]

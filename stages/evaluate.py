@@ -3,8 +3,8 @@
     python -m stages.evaluate int8-weight
     python -m stages.evaluate int8-weight --against artifacts/variants/fp32     # another version is the reference
 
-Same items, prompts and greedy decoding for both, chunk by chunk, until a verdict is reached or the items are spent.
-Reads the evaluation split, the original model and the variant's folder; writes artifacts/evaluation/<recipe>.json and
+Same items, prompts and decoding for both, chunk by chunk, until a verdict is reached or the items are spent. Reads
+the evaluation split, the original model and the variant's folder; writes artifacts/evaluation/<recipe>.json and
 .parquet (every answer), or with --against artifacts/against/<manifest>/. Killed, it resumes and repeats at most one
 chunk. A recipe that failed, now or in quantize, gets a record with the reason; with --strict or --against a fault of
 its runtime ends the run.
@@ -24,6 +24,7 @@ from data.items import Prepared
 from drift import metrics
 from drift.metrics import Pair
 from evaluation import pairs, run, systems
+from evaluation.decoding import decoding_of
 from evaluation.params import EvaluateParams, GenerationParams
 from evaluation.records import Evaluation
 from evaluation.run import EvaluationPlan
@@ -62,6 +63,7 @@ def main() -> None:
         max_tokens=settings.generation.max_tokens,
         seed=settings.seed,
         budget=len(rows),
+        sampled=decoding_of(settings.generation, paths.MODEL),
     )
     if failure is None:
         systems.verified(folder, runtime)

@@ -54,12 +54,13 @@ def candidates(logits: NDArray[Any], sampling: Sampling) -> tuple[NDArray[np.int
     Ids ascend: rounding that swaps two tokens of nearly one weight then moves neither's part of the random numbers.
     Of equal logits at the edge of `top_k` the lowest ids stay, so that `top_k` 1 is the greedy choice.
     """
-    ids = np.arange(len(logits))
+    ids, kept = np.arange(len(logits)), logits
     if 0 < sampling.top_k < len(logits):
         least = np.partition(logits, -sampling.top_k)[-sampling.top_k]
         above = np.flatnonzero(logits > least)
         ids = np.sort(np.append(above, np.flatnonzero(logits == least)[: sampling.top_k - len(above)]))
-    scaled = logits[ids].astype(np.float64) / sampling.temperature
+        kept = logits[ids]
+    scaled = kept.astype(np.float64) / sampling.temperature
     largest = scaled.max()
     if not np.isfinite(largest):
         raise RuntimeFault("the model's logits are NaN or infinite: no token can be drawn from them")
