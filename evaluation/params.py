@@ -12,7 +12,22 @@ from models.params import Recipe
 
 
 class GenerationParams(Section):
+    """Of `decoding` and what follows, evaluation/decoding.py makes one answer for a model."""
+
     max_tokens: int = Field(ge=1, description="new tokens for each answer; the prompt is not counted")
+    decoding: Literal["model", "greedy", "sampled"] = Field(
+        default="model", description="model: sampled if its generation_config.json has do_sample true, else greedy"
+    )
+    temperature: float | None = Field(default=None, gt=0, description="of sampled answers; null: the model's, else 1")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="null: the model's, else 1 (off)")
+    top_k: int | None = Field(default=None, ge=0, description="null: the model's, else 0 (off)")
+    samples: int | None = Field(default=None, ge=1, description="sampled answers to an item on each side; null: 4")
+
+    @property
+    def only_sampled(self) -> list[str]:
+        """Those settings that were given and have an effect on sampled answers only."""
+        names = ("temperature", "top_p", "top_k", "samples")
+        return [name for name in names if getattr(self, name) is not None]
 
 
 class ValidityParams(Section):

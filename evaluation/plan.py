@@ -11,9 +11,8 @@ from core.errors import ConfigError
 from drift import metrics
 from drift.metrics import Chosen
 from drift.sequential import Design
-from evaluation import answers
-from evaluation.answers import Decoding
 from evaluation.attempts import Ledger
+from evaluation.decoding import Decoding, decoding_of
 from evaluation.params import EvaluateParams, GenerationParams
 from models.params import Recipe
 
@@ -58,7 +57,8 @@ def make(
 
     To confirm is to test accuracy alone, on other items: the other gates have judged, and each for itself.
     """
-    decoding = answers.decoding(generation, evaluate, model_folder, seed)
+    sampled = decoding_of(generation, model_folder)
+    decoding = Decoding(generation.max_tokens, evaluate.batch, evaluate.chunk_items, sampled, seed)
     if evaluate.target == "benchmark" and decoding.samples > 1:
         raise ConfigError(
             "params.yaml: evaluate.target is benchmark, which has no room for the luck of sampled answers: set it to "

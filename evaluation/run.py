@@ -66,8 +66,8 @@ def compare(
     a killed run goes on where it was, another variant finds the reference's answers there.
     """
     begun = time.perf_counter()
-    theirs = Answers(reference, rows, plan.decoding, cache / "reference")
-    ours = Answers(variant, rows, plan.decoding, cache / "evaluation")
+    theirs = Answers(reference, "reference", rows, plan.decoding, cache / "reference")
+    ours = Answers(variant, "variant", rows, plan.decoding, cache / "evaluation")
     clusters = items.clusters(rows)
     ledger = Ledger(plan.claim, _evidence(plan, variant, rows), len(clusters))
     design, size = plan.design(len(clusters), ledger), plan.evaluate.chunk_items

@@ -52,7 +52,7 @@ class GenaiEngine:
         if sampling.temperature > 0:
             options.set_temperature(sampling.temperature)
             options.set_top_p(sampling.top_p)
-            options.set_top_k(0)
+            options.set_top_k(sampling.top_k)
             if sampling.seed is not None:
                 options.set_seed(sampling.seed)
         if sampling.ignore_eos:

@@ -16,7 +16,7 @@ from core import params, paths
 from data.records import DataCheck, DataChecks
 from drift.records import Limit, Look, Metric
 from evaluation import run
-from evaluation.answers import Decoding
+from evaluation.decoding import Decoding
 from evaluation.plan import EvaluationPlan
 from models import manifest
 from report import charts, gpu, material, page
