@@ -247,7 +247,7 @@ def _about(
 
 def _report_look(plan: EvaluationPlan, look: Look, done: Sequence[Pair], valid: validity.Validity) -> None:
     lost, gained = sum(one.difference < 0 for one in done), sum(one.difference > 0 for one in done)
-    state = "a verdict within the budget is unlikely" if look.is_futile else look.verdict
+    state: str = "a verdict within the budget is unlikely" if look.is_futile else look.verdict
     if valid.why and look.verdict != "fail":
         state = valid.why
     say(

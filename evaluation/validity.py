@@ -72,12 +72,12 @@ def _accuracy(params: ValidityParams, suite: str, pairs: Sequence[Pair]) -> Vali
             "no loss: look at its replies, then change the suite's scoring, generation.max_tokens or the suite"
         )
         return Validity("hopeless" if right.high < params.min_accuracy else "open", why, suite)
-    if right.high > params.max_accuracy:
+    if right.low > params.max_accuracy:
         why = (
             f"the original is right in {_shown(right)} of suite '{suite}', more than {params.max_accuracy:.0%} is "
             "too easy to tell two models apart: add harder questions, or raise evaluate.validity.max_accuracy"
         )
-        return Validity("hopeless" if right.low > params.max_accuracy else "open", why)
+        return Validity("hopeless", why)
     return Validity("clear")
 
 
