@@ -43,7 +43,7 @@ def _excess(every: int) -> Draw:
 
 
 def measure(runs: int) -> list[Row]:
-    runs = min(runs, 500)
+    runs = min(runs, 300)
     rows = []
     for truth, (draw, mean, limits) in KL.items():
         covered, given = _cover(draw, mean, runs)
