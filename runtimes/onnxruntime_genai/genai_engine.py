@@ -51,8 +51,9 @@ class GenaiEngine:
         request = self._engine.create_request()
         options = self._genai.TurnOptions(request)
         options.set_max_generated_tokens(max_tokens)
-        options.set_do_sample(sampling.temperature > 0)
-        if sampling.temperature > 0:
+        drawn = sampling.temperature > 0 and sampling.top_k != 1  # it refuses a temperature where one token is left
+        options.set_do_sample(drawn)
+        if drawn:
             options.set_temperature(sampling.temperature)
             options.set_top_p(sampling.top_p)
             options.set_top_k(sampling.top_k)
