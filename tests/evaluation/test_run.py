@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from drift import metrics
 from drift.metrics import Pair
 from drift.records import Look
 from evaluation import pairs, run, systems
+from evaluation.decoding import Sampled
 from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
 from evaluation.run import EvaluationPlan
@@ -127,3 +129,23 @@ def test_the_result_does_not_depend_on_how_prompts_were_batched(
     """Prompts are sorted by length inside a chunk; the answers must come back to their own items."""
     _, done = compare(tmp_path, tiny_qwen2, rows, plan(chunk_items=100), {"wrong": 0.0}, {"wrong": 0.0})
     assert all(one.reference.share_right == one.variant.share_right == 1 for one in done)
+
+
+def test_sampled_answers_are_compared_by_item_and_kept_by_sample(
+    tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]
+) -> None:
+    sampled = replace(plan(chunk_items=16), sampled=Sampled(1.0, 0.95, 0, samples=3), budget=16, max_tokens=8)
+    words = tokenizer.load(tiny_qwen2)
+    both = systems.original(tiny_qwen2, 1), systems.original(tiny_qwen2, 1)
+    found, done = run.compare(sampled, *both, rows[:16], words.answer, words.rows, tmp_path / "cache")
+    assert (found.items, len(done)) == (16, 16)
+    assert {len(side.answers) for one in done for side in (one.reference, one.variant)} == {3}
+    assert all(one.reference.answers != one.variant.answers for one in done), "each side with seeds of its own"
+    figures = {metric.name: metric for metric in found.metrics}
+    assert figures["top1_agreement"].count == sum(len(one.reference.answers[0].token_ids) for one in done)
+    pairs.save(tmp_path / "v.parquet", done)
+    kept = pq.read_table(tmp_path / "v.parquet").to_pylist()
+    assert [(row["item_id"], row["sample"]) for row in kept] == [
+        (row.item.id, i) for row in rows[:16] for i in range(3)
+    ]
+    assert kept[1]["variant_ids"] == list(done[0].variant.answers[1].token_ids)
