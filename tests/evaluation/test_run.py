@@ -13,7 +13,7 @@ from drift import metrics
 from drift.metrics import Pair
 from drift.records import Look
 from evaluation import pairs, run, systems
-from evaluation.decoding import Decoding
+from evaluation.decoding import Decoding, Sampled
 from evaluation.params import EvaluateParams
 from evaluation.plan import EvaluationPlan
 from evaluation.records import Evaluation
@@ -210,3 +210,25 @@ def test_a_cluster_is_one_item(tmp_path: Path, tiny_qwen2: Path, rows: list[Prep
     assert (found.items_budget, found.items, len(done)) == (32, 32, 256)
     assert [look.items for look in found.looks] == [7, 15, 22, 30, 32]  # a cluster counts once it is whole
     assert found.verdict == "inconclusive"
+
+
+def test_sampled_answers_are_compared_by_item_and_kept_by_sample(
+    tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]
+) -> None:
+    asked = plan(chunk_items=16)
+    decoding = replace(asked.decoding, max_tokens=8, sampled=Sampled(1.0, 0.95, 0, samples=3))
+    sampled = replace(asked, decoding=decoding)
+    words = tokenizer.load(tiny_qwen2)
+    both = systems.original(tiny_qwen2, 1), systems.original(tiny_qwen2, 1)
+    found, done = run.compare(sampled, *both, rows[:16], [], words, tmp_path / "cache")
+    assert (found.items, len(done)) == (16, 16)
+    assert {len(side.answers) for one in done for side in (one.reference, one.variant)} == {3}
+    assert all(one.reference.answers != one.variant.answers for one in done), "each side with seeds of its own"
+    figures = {metric.name: metric for metric in found.metrics}
+    assert figures["top1_agreement"].count == sum(len(one.reference.answers[0].token_ids) for one in done)
+    pairs.save(tmp_path / "v.parquet", done)
+    kept = pq.read_table(tmp_path / "v.parquet").to_pylist()
+    assert [(row["item_id"], row["sample"]) for row in kept] == [
+        (row.item.id, i) for row in rows[:16] for i in range(3)
+    ]
+    assert kept[1]["variant_ids"] == list(done[0].variant.answers[1].token_ids)
