@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,10 @@ class EvaluateParams(Section):
     batch: int = Field(ge=1, description="sequences that a runtime is given at once; some take no more than so many")
     alpha: float = Field(gt=0, lt=0.5, description="error rate of a wrong pass, and of a wrong fail")
     margin_points: float = Field(gt=0, description="largest accepted loss of accuracy, in percentage points")
+    many_recipes: Literal["confirm", "share_alpha"] = Field(
+        default="confirm",
+        description="the winner is confirmed on items that no gate has seen, or the recipes share alpha",
+    )
     teacher_forced_items: int = Field(ge=1)
     metrics: dict[Annotated[str, plugins.name_of("drift.metrics")], dict[str, Any]] = Field(
         description="files in drift/metrics/ with their options, which the file itself checks; in the report's order"
