@@ -164,16 +164,11 @@ def _forced(
     answers = [answer[0] for number in chunks for answer in theirs.chunk(number)][: len(rows)]
     starts = [replace(text, prompt_ids=text.prompt_ids[:1]) for text in texts]
     rest = [Generation(text.prompt_ids[1:], finished=True) for text in texts]
-    scores = []
-    for some, following in ((rows, answers), (starts, rest)):
-        read = [[row.prompt_ids, answer.token_ids] for row, answer in zip(some, following, strict=True)]
-        key = files.sha256_bytes(json.dumps([theirs.key, read]).encode())
-        scores.append(
-            forced.compare(
-                reference, variant, some, following, plan.evaluate.batch, vocabulary, folder / f"forced-on-{key[:16]}"
-            )
-        )
-    return scores[0], scores[1]
+    batch, folder = plan.evaluate.batch, folder / f"forced-on-{theirs.key[:16]}"
+    return (
+        forced.compare(reference, variant, rows, answers, batch, vocabulary, folder),
+        forced.compare(reference, variant, starts, rest, batch, vocabulary, folder),
+    )
 
 
 def _evidence(plan: EvaluationPlan, variant: System, rows: Sequence[Prepared]) -> str:

@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import ConfigError, DataError
 from core.progress import say
 from data import replies
+from data.items import related
 from data.records import Item
 from data.scoring import Scoring, ideal, known
 from host import digests
@@ -49,14 +51,10 @@ def identity(options: Options) -> dict[str, str]:
 
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:
-    """`count` lines drawn at random; every line of the file is checked first."""
-    rows = _read(options)
-    if len(rows) < count:
-        raise DataError(
-            f"{options.path} has {len(rows)} different questions, but params ask for {count}: lower data.train_items "
-            "or data.evaluation_items, give this suite a smaller weight, or add lines"
-        )
-    yield from Random(seed).sample(rows, count)
+    """`count` lines drawn at random, those that are akin together; every line of the file is checked first."""
+    groups = related(_read(options))
+    Random(seed).shuffle(groups)
+    yield from islice(chain.from_iterable(groups), count)
 
 
 def _read(options: Options) -> list[Item]:

@@ -105,10 +105,9 @@ def test_columns_have_any_name(file: Path) -> None:
     assert found.solution == "1+1=2\n</think>\n\\boxed{2}"
 
 
-def test_a_file_with_too_few_questions(file: Path) -> None:
+def test_a_file_with_fewer_questions_gives_them_all(file: Path) -> None:
     content = lines({"question": "a", "answer": 1}, {"question": "b", "answer": 1}, {"question": " b", "answer": 1})
-    with pytest.raises(DataError, match=r"has 2 different questions, but params ask for 3: lower data\.train_items"):
-        read(file, content, 3, **PLAIN)
+    assert len(read(file, content, 3, **PLAIN)) == 2
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
