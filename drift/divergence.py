@@ -7,19 +7,24 @@ answer are not independent: every interval resamples or clusters by item. Only f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import RuntimeFault
 from core.records import Interval
+from drift.records import Limit, Metric
+
+if TYPE_CHECKING:
+    from drift.metrics import Comparison
 
 Floats: TypeAlias = NDArray[np.float64]
 
+TEXT = "text_"  # before the names of metrics on the user's own text
 GROUP = "Drift, teacher-forced"  # of the metrics that rest on token scores
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -80,6 +85,26 @@ def scored(scores: Sequence[TokenScores]) -> list[TokenScores]:
     """The items that have tokens; none where there are fewer than two: no spread to see."""
     items = [item for item in scores if len(item.kl)]
     return items if len(items) > 1 else []
+
+
+def names(own: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """NAMES and OPTIONAL of a metric that rests on token scores: on the user's own text each has a prefix."""
+    on_text = tuple(TEXT + name for name in own)
+    return (*own, *on_text), on_text
+
+
+def limits(own: Mapping[str, Limit]) -> dict[str, Limit]:
+    """The same limits on the original's answers and on the user's own text."""
+    return {prefix + name: limit for prefix in ("", TEXT) for name, limit in own.items()}
+
+
+def of_both(seen: Comparison, measure: Callable[[Sequence[TokenScores], int], list[Metric]]) -> list[Metric]:
+    """What `measure` makes of the scores (and the seed) on the original's answers and on the user's own text."""
+    on_text = [
+        one.model_copy(update={"name": TEXT + one.name, "label": f"{one.label}, own text", "group": f"{GROUP}, own text"})
+        for one in measure(seen.text_scores, seen.seed)
+    ]
+    return [*measure(seen.scores, seen.seed), *on_text]
 
 
 def carrying(sums: ArrayLike) -> float:
