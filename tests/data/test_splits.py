@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from itertools import pairwise, permutations
+from itertools import groupby, pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,41 @@ def test_a_file_s_splits_stay_as_the_evaluation_grows(tmp_path: Path) -> None:
             assert part == large[name][: len(part)]
             assert part == large[name] or name in ("evaluation", "confirmation")
     assert len(found[-1]["evaluation"]) == len(found[-1]["confirmation"]) == 155
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=180, max_size=220), seed=st.integers(0, 99), twins=st.integers(0, 20)
+)
+@settings(deadline=None, max_examples=30)
+def test_a_cluster_stays_together(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], seed: int, twins: int
+) -> None:
+    """In one split, its items next to each other; also where two clusters have a question of one form."""
+    rows = [
+        {"question": f"{n} + {1000 + n} + {5000 + turn}?", "answer": 1, "text": f"c{n}"}
+        for n, size in enumerate(sizes)
+        for turn in range(size)
+    ]
+    rows += [
+        {"question": f"{1000 + 2 * n} + {2 * n} + 5000?", "answer": 1, "text": f"c{2 * n + 1}"} for n in range(twins)
+    ]
+    path = tmp_path_factory.mktemp("clusters") / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = {"kind": "jsonl", "options": {"path": str(path), "instruction": "", "cluster": "text"}}
+    data = params(suites={"mine": suite}, train_items=20, benchmark_items=10, evaluation_items=50)
+    found = split(data, seed=seed)
+    of: dict[str, set[str]] = {}
+    forms: dict[str, set[str]] = {}
+    for name, part in found.items():
+        clusters = [item.cluster or item.id for item in part]
+        assert len(list(groupby(clusters))) == len(set(clusters))
+        for item in part:
+            of.setdefault(item.cluster or item.id, set()).add(name)
+            forms.setdefault(normal_form(item.question), set()).add(name)
+    assert all(len(names) == 1 for names in (*of.values(), *forms.values()))
+    assert all(name.startswith("mine/") for name in of)
+    fresh = splits.questions(data, splits.options(data), seed, 9, None)
+    assert of.keys().isdisjoint(item.cluster for item in fresh)
 
 
 def test_a_file_that_is_too_small_is_named_with_what_to_do(tmp_path: Path) -> None:
