@@ -107,11 +107,11 @@ def load(folder: Path, split: str) -> list[Prepared]:
     ]
 
 
-def clusters(rows: Sequence[Prepared]) -> list[list[int]]:
-    """Indices of `rows` by cluster, in order: consecutive rows of one cluster; an item without one is its own."""
+def clusters(items: Sequence[Item]) -> list[list[int]]:
+    """Indices of `items` by cluster, in order: neighbours of one cluster; an item without one is its own."""
     found: list[list[int]] = []
-    for index, row in enumerate(rows):
-        if index and row.item.cluster is not None and row.item.cluster == rows[index - 1].item.cluster:
+    for index, item in enumerate(items):
+        if index and item.cluster is not None and item.cluster == items[index - 1].cluster:
             found[-1].append(index)
         else:
             found.append([index])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.clusters import consecutive
+from data import items
 from drift.metrics import Comparison, Pair
 from drift.records import Look, Metric
 from drift.sequential import Design, paired
@@ -17,11 +17,9 @@ EXPECTED_SQUARE = 0.01  # of a difference; only speed hangs on it
 
 def look(pairs: Sequence[Pair], gains: Sequence[float], margin: float, alpha: float, budget: int) -> Look:
     """The test of "worse by `margin` or more" on `gains` (one for each of `pairs`, in [-1, 1], worse is negative)."""
-    clusters = consecutive([one.item.cluster for one in pairs])
+    clusters = items.clusters([one.item for one in pairs])
     means = [float(np.mean([gains[row] for row in rows])) for rows in clusters]
-    design = Design(
-        margin=margin, alpha=alpha, budget=max(budget, len(means)), expected_square=EXPECTED_SQUARE
-    )
+    design = Design(margin=margin, alpha=alpha, budget=max(budget, len(means)), expected_square=EXPECTED_SQUARE)
     return paired(means, design)
 
 

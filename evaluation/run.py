@@ -68,7 +68,7 @@ def compare(
     begun = time.perf_counter()
     theirs = Answers(reference, "reference", rows, plan.decoding, cache / "reference")
     ours = Answers(variant, "variant", rows, plan.decoding, cache / "evaluation")
-    clusters = items.clusters(rows)
+    clusters = items.clusters([row.item for row in rows])
     ledger = Ledger(plan.claim, _evidence(plan, variant, rows), len(clusters))
     design, size = plan.design(len(clusters), ledger), plan.evaluate.chunk_items
     powers = forecast(design, samples=plan.decoding.samples, chunk_items=size)

@@ -67,7 +67,7 @@ def _compare(settings: Settings, name: str) -> tuple[Evaluation, list[Pair]]:
         reference.sha256,
         "confirm",
     )
-    budget = len(items.clusters(rows))
+    budget = len(items.clusters([row.item for row in rows]))
     if why := runtimes.why_not_here(recipe.runtime):
         return run.unmeasured(plan, reference, digest, recipe.runtime, budget, "not_measured_here", why), []
     try:

@@ -50,7 +50,7 @@ def main() -> None:
     if failure is None:
         runtimes.switch_interpreter_for(runtime)
     rows, texts = items.load(paths.DATA, "evaluation"), items.load(paths.DATA, "text")
-    budget = len(items.clusters(rows))
+    budget = len(items.clusters([row.item for row in rows]))
     if failure is None:
         systems.verified(folder, runtime)
     if against and (why_not := runtimes.why_not_here(manifest.verify(against).runtime)):

@@ -137,7 +137,7 @@ def measure(chosen: Chosen, seen: Comparison) -> list[Metric]:
 
 def _is_of(module: ModuleType, metric: str) -> bool:
     prefix: str = getattr(module, "PREFIX", "")
-    return metric in module.NAMES or bool(prefix) and metric.startswith(prefix)
+    return metric in module.NAMES or (bool(prefix) and metric.startswith(prefix))
 
 
 def _known(module: ModuleType) -> str:
