@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +17,16 @@ from drift.simulations import Row, single_recipes
 RUNS = 1000
 
 
+@cache
+def measured(name: str) -> list[Row]:
+    rows: list[Row] = plugins.load(simulate.PACKAGE, name).measure(RUNS)
+    return rows
+
+
 @pytest.mark.parametrize("name", plugins.known(simulate.PACKAGE))
 def test_limits_hold(name: str) -> None:
     module = plugins.load(simulate.PACKAGE, name)
-    rows = module.measure(RUNS)
+    rows = measured(name)
     print(f"\n{module.TITLE}\n{simulate.table(rows)}")
     assert [sentence for row in rows for sentence in row.broken()] == []
     assert any(row.at_most or row.at_least for row in rows)
@@ -37,7 +44,7 @@ def test_what_is_unprotected_would_break_the_limit(name: str, floor: float) -> N
 
 
 def test_items_against_a_fixed_sample() -> None:
-    rows = single_recipes.measure(RUNS)
+    rows = measured("single_recipes")
     assert single_recipes.mean_share(rows) <= 0.50
     fixed = {row.truth: row.shares["passed"] for row in rows if row.truth.startswith("fixed sample")}
     assert 0.89 <= fixed["fixed sample, equal, 1 % differ"] <= 0.92
