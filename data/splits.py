@@ -79,6 +79,19 @@ def deal(items: Sequence[Item], wanted: Mapping[str, int], seed: int) -> dict[st
     return dealt
 
 
+def questions(
+    data: DataParams, checked: Mapping[str, BaseModel], seed: int, count: int, suite: str | None
+) -> list[Item]:
+    """Placeholder of branch q-data's function: `count` fresh items, shuffled, in no split; maybe fewer."""
+    key = suite or next(iter(data.suites))
+    used = {normal_form(item.question) for item in draw(data, checked, seed)}
+    module = plugins.load("data.suites", data.suites[key].kind)
+    found = islice(module.items(checked[key], 20 * count, seed + 7919), 20 * count)
+    fresh = {normal_form(item.question): item for item in found}
+    left = [item for form, item in fresh.items() if form not in used]
+    return Random(seed).sample(left, min(count, len(left)))
+
+
 def _shares(suites: Mapping[str, SuiteParams], total: int) -> dict[str, int]:
     """`total` divided by weight, by largest remainder."""
     weights = sum(suite.weight for suite in suites.values())
