@@ -19,17 +19,19 @@ Draw = Callable[[int], Floats]  # the number of items before → the next differ
 
 @dataclass(frozen=True)
 class Played:
-    """Where every run ended; arrays of shape (runs,). `test` is as the last item left it."""
+    """Where every run ended: its verdict, and the items spent. Arrays of shape (runs,)."""
 
     passed: Bools
     failed: Bools
     items: Floats
-    test: NonInferiority
 
 
-def play(design: Design, runs: int, draw: Draw, chunk_items: int = CHUNK_ITEMS, stop_futile: bool = True) -> Played:
-    """The test as `evaluate` runs it: a look after every chunk, until decided, futile or out of budget."""
-    test = NonInferiority(design, runs)
+def play(test: NonInferiority, draw: Draw, chunk_items: int = CHUNK_ITEMS, stop_futile: bool = True) -> Played:
+    """The test as `evaluate` runs it: a look after every chunk, until decided, futile or out of budget.
+
+    All runs are drawn until the last has ended: `test` is of use afterwards where `stop_futile` is off.
+    """
+    design, runs = test.design, len(test.passing.total)
     passed, failed, running = np.zeros(runs, bool), np.zeros(runs, bool), np.ones(runs, bool)
     items = np.full(runs, float(design.budget))
     for item in range(1, design.budget + 1):
@@ -42,7 +44,7 @@ def play(design: Design, runs: int, draw: Draw, chunk_items: int = CHUNK_ITEMS, 
             running &= ~stopped
             if not running.any():
                 break
-    return Played(passed, failed, items, test)
+    return Played(passed, failed, items)
 
 
 def changes(
@@ -62,7 +64,7 @@ def changes(
         luck = rng.random(len(lost)) * (population - item)
         is_lost, is_gained = luck < left[0], luck >= population - item - left[1]
         left[:] -= is_lost, is_gained
-        return is_gained.astype(float) - is_lost
+        return np.asarray(is_gained.astype(float) - is_lost)
 
     return draw
 
@@ -87,7 +89,7 @@ def forecast(
     draw = changes(
         np.random.default_rng(SEED), (share + loss) / 2, (share - loss) / 2, samples, population=played.population
     )
-    ended = play(played, len(share), draw, chunk_items)
+    ended = play(NonInferiority(played, len(share)), draw, chunk_items)
     found = []
     for number, discordance in enumerate(discordances):
         equal = slice(2 * number * RUNS, (2 * number + 1) * RUNS)

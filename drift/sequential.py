@@ -46,7 +46,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 SHARES = np.array([[0.15], [0.40], [0.95]])  # at a margin of 0.5 points best for about 3 %, 1 % and 0.1 % discordance
 WEIGHTS = np.array([[0.10], [0.65], [0.25]])
-WIDE = 0.02  # above this mean of d^2 the three shares shrink in proportion
+WIDE = 0.02  # above this mean of d^2 the three shares shrink in proportion, unless d leans to one side
 MAX_SHARE = 0.97  # one item never takes more than this share of the wealth
 PRIOR_SQUARES = 10.0  # the sum of d^2 that the design's expectation weighs
 CAUTION = 1.25  # standard errors by which the mean of d^2 must be above what was expected to be taken as it is
@@ -100,9 +100,12 @@ class Design:
 
 
 class Bettor:
-    """One side of the test over `runs` independent runs at once: bets that the mean of e is above `mean`."""
+    """One side of the test over `runs` independent runs at once: bets that the mean of e is above `mean`.
 
-    def __init__(self, design: Design, mean: float, target: float, runs: int = 1) -> None:
+    `target` is the log wealth that refutes, one for all or of shape (runs,).
+    """
+
+    def __init__(self, design: Design, mean: float, target: float | Floats, runs: int = 1) -> None:
         self.design, self.mean, self.target, self.items = design, mean, target, 0
         self.log_wealth: Floats = np.zeros(runs)
         self.peak: Floats = np.zeros(runs)
@@ -124,11 +127,13 @@ class Bettor:
     def step(self, e: NDArray[Any]) -> Floats:
         """Bet on one item of every run, then see it. `e`: shape (runs,), in [-1, 1]. Returns the shares bet."""
         moment = self.moment
-        scale = WIDE / np.maximum(moment, WIDE)
+        # Where e is far above the mean for certain, a wide spread is no reason to bet less.
+        ahead = self.total / max(self.items, 1) - self.mean - np.sqrt(moment / max(self.items, 1))
+        scale = np.minimum(np.maximum(ahead, WIDE) / moment, 1.0)
         share = self._share(scale, moment)
-        gain = _gain(e, self.mean, self.total, self.items, self.design.population)
-        self.log_wealth = self.log_wealth + np.log1p(share * gain)
-        self._log_parts = self._log_parts + np.log1p(SHARES * scale * gain)
+        won = gain(e, self.mean, self.total, self.items, self.design.population)
+        self.log_wealth = self.log_wealth + np.log1p(share * won)
+        self._log_parts = self._log_parts + np.log1p(SHARES * scale * won)
         square = e * e
         self.squares, self._fourths = self.squares + square, self._fourths + square * square
         self.total, self.items = self.total + e, self.items + 1
@@ -157,11 +162,15 @@ class Bettor:
 
 
 class NonInferiority:
-    """Both sides over `runs` runs. `step` takes d of shape (runs,), the answers are boolean of the same shape."""
+    """Both sides over `runs` runs. `step` takes d of shape (runs,), the answers are boolean of the same shape.
 
-    def __init__(self, design: Design, runs: int = 1) -> None:
+    `earlier_wealth`, shape (runs,), takes the place of the design's where the runs differ in it.
+    """
+
+    def __init__(self, design: Design, runs: int = 1, earlier_wealth: Floats | None = None) -> None:
         self.design = design
-        self.passing = Bettor(design, -design.margin, design.pass_target, runs)
+        target = design.pass_target if earlier_wealth is None else -np.log(design.alpha * earlier_wealth)
+        self.passing = Bettor(design, -design.margin, target, runs)
         self.failing = Bettor(design, design.margin, design.fail_target, runs)
 
     def step(self, d: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -195,11 +204,12 @@ class NonInferiority:
             moment = (side.squares + 1) / (items + 2)  # no spread seen is not no spread
             distance = side.total / max(items, 1) - side.mean
             wealth = np.exp(np.minimum(side.log_wealth - side.target, -ROUNDING))
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", over="ignore"):
                 left = (ndtri(SETTLED) - ndtri(wealth)) ** 2 * moment / (EFFICIENCY * distance**2)
             clear = distance > ON_MARGIN * np.sqrt(moment / max(items, 1))
             needed = np.where(clear, np.minimum(needed, items + left), needed)
-        return needed if self.design.population is None else np.minimum(needed, self.design.population)
+        population = self.design.population or math.inf
+        return np.minimum(needed, population) if items < population else np.full_like(needed, np.inf)
 
 
 class State:
@@ -256,8 +266,9 @@ def paired(differences: ArrayLike, design: Design) -> Look:
     return State(design).update(differences)
 
 
-def _gain(e: Any, mean: Any, total: Any, items: Any, population: int | None) -> Any:
-    """What a bet of the whole wealth wins on e, where the sum of the `items` items before is `total`: -1 at worst."""
+def gain(e: Any, mean: Any, total: Any, items: Any, population: int | None) -> Any:
+    """What a bet of the whole wealth wins on e against `mean`: -1 at worst. `total` is the sum of the `items` before;
+    arrays of one shape, or numbers."""
     expected = mean if population is None else (population * mean - total) / (population - items)
     return (e - expected) / np.maximum(1 + expected, ROUNDING)
 
@@ -273,8 +284,8 @@ def _bound(e: Floats, shares: Floats, side: Bettor) -> float:
     lowest = -1.0 if population is None else max(float(_lowest_mean(side.total[0], len(e), population)), -1.0)
 
     def excess(mean: float) -> float:
-        gain = _gain(e, mean, before, items, population)
-        return float(np.cumsum(np.log1p(shares * gain)).max(initial=0.0)) - side.target
+        won = gain(e, mean, before, items, population)
+        return float(np.cumsum(np.log1p(shares * won)).max(initial=0.0) - np.ravel(side.target)[0])
 
     root = lowest
     if lowest + ROUNDING < 1 and excess(lowest + ROUNDING) >= 0:
