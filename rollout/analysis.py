@@ -175,9 +175,10 @@ def measure(
     checks = {}
     for name, text in phase.success_condition.items():
         condition = Condition(text)
-        unpaired = "right_change" not in own and not condition.names.isdisjoint(PAIRED)
-        if unpaired or (baseline is None and any(used.startswith(BASELINE) for used in condition.names)):
+        if baseline is None and any(used.startswith((BASELINE, *PAIRED)) for used in condition.names):
             checks[name] = Checked(outcome="Skipped", why=why_no_baseline or "nothing to compare with")
+        elif PAIRED[0] not in own and not condition.names.isdisjoint(PAIRED):
+            checks[name] = Checked(outcome="Skipped", why="the live slot was asked nothing before the switch")
         else:
             checks[name] = _check(condition, figures, phase.min_requests)
     return Measurement(at=at, figures=figures, checks=checks)

@@ -21,6 +21,7 @@ be fast enough. Too few requests (for the upper bound under 80, with six measure
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -116,7 +117,10 @@ def _value(node: ast.AST, figures: Mapping[str, float | None]) -> Any:
         assert isinstance(node.value, int | float)  # _check let nothing else through
         return float(node.value)
     if isinstance(node, ast.BinOp):
-        return _BINARY[type(node.op)](_value(node.left, figures), _value(node.right, figures))
+        result = _BINARY[type(node.op)](_value(node.left, figures), _value(node.right, figures))
+        if math.isnan(result):
+            raise Missing("a difference or product of bounds that are infinite")
+        return result
     if isinstance(node, ast.UnaryOp):
         value = _value(node.operand, figures)
         return not value if isinstance(node.op, ast.Not) else -value
