@@ -100,12 +100,10 @@ def limits(own: Mapping[str, Limit]) -> dict[str, Limit]:
 
 def of_both(seen: Comparison, measure: Callable[[Sequence[TokenScores], int], list[Metric]]) -> list[Metric]:
     """What `measure` makes of the scores (and the seed) on the original's answers and on the user's own text."""
-    on_text = [
-        one.model_copy(
-            update={"name": TEXT + one.name, "label": f"{one.label}, own text", "group": f"{GROUP}, own text"}
-        )
-        for one in measure(seen.text_scores, seen.seed)
-    ]
+    on_text = []
+    for one in measure(seen.text_scores, seen.seed):
+        update = {"name": TEXT + one.name, "label": f"{one.label}, own text", "group": f"{GROUP}, own text"}
+        on_text.append(one.model_copy(update=update))
     return [*measure(seen.scores, seen.seed), *on_text]
 
 

@@ -1,5 +1,4 @@
-"""The sequential test for other things than right and wrong: by how much more often the variant's answers are cut off,
-by how many points it is worse at one task. Same items, same error rates, at every look."""
+"""The sequential test for other things than right and wrong, and for a task alone: same error rates at every look."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ def look(pairs: Sequence[Pair], gains: Sequence[float], margin: float, alpha: fl
 
 
 def rise(seen: Comparison, metric: Metric, rises: Sequence[float], margin_points: float) -> Metric:
-    """`metric` with the rise (variant minus original, in points) of what each pair has in [-1, 1], and its interval."""
+    """`metric` with the mean of `rises` (variant minus original, each in [-1, 1]) in points, and its interval."""
     found = look(seen.pairs, [-one for one in rises], margin_points / 100, seen.alpha, seen.budget)
     return metric.model_copy(
         update={

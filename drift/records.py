@@ -41,6 +41,7 @@ class Metric(Record):
     count: int
     counted: str  # what `count` counts, say "tokens"
     limit: Limit | None = None  # None: no gate
+    needs_interval: bool = False  # a value alone decides nothing
     is_futile: bool = False  # no verdict against the limit is likely within the budget
 
     @property
@@ -49,7 +50,12 @@ class Metric(Record):
 
         Without an interval the value decides; without a value or a limit there is no verdict.
         """
-        if self.value is None or self.count == 0 or self.limit is None:
+        if (
+            self.value is None
+            or self.count == 0
+            or self.limit is None
+            or (self.needs_interval and self.level is None)
+        ):
             return "inconclusive"
         low = self.value if self.low is None else self.low
         high = self.value if self.high is None else self.high

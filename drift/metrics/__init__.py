@@ -3,7 +3,7 @@
 A metric module has
 - `NAMES`: the names of the metrics that it gives; one that `measure` leaves out has too little data;
 - `measure(seen, options) -> list[Metric]`: their values, without limits. `options.limits` are those in force;
-- `OPTIONAL`, if there are some: names that are not there at all where nothing gives them (no text of the user's, say);
+- `OPTIONAL`, if there are some: names not there at all where nothing gives them (no text of the user's, say);
 - `PREFIX`, if names come from the data: how they begin;
 - `LIMITS`, if there are some: limits by name (or by the prefix) that hold unless params say otherwise;
 - `class Options(MetricOptions)`, where it has settings of its own.

@@ -5,8 +5,8 @@ missing think    no `</think>` in the answer: the thinking never ended, or never
 repetitive       somewhere a block of at most 64 tokens stands at least 3 times in a row and covers 24 tokens or more
 empty            nothing to read: blank after the last `</think>`, or blank altogether
 
-Each share has a `..._rise` beside it, in points: the paired difference with the sequential test's interval, a gate. So
-has the mean length: `length_ratio`. Where the original never closes a thought there is no gate about closing them.
+Each share has a `..._rise` beside it, in points: the paired difference with the sequential test's interval, a gate.
+So has the mean length: `length_ratio`. Where the original never closes a thought there is no gate about closing them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,18 @@ from drift.records import Limit, Metric
 THINK_END = "</think>"
 MAX_BLOCK_TOKENS, MIN_REPEATS, MIN_LOOP_TOKENS = 64, 3, 24
 KEPT_ANSWERS = 2**16  # whose loops are looked for once, although every look asks
+
+
+@lru_cache(KEPT_ANSWERS)
+def _loops(token_ids: tuple[int, ...]) -> bool:
+    return is_repetitive(token_ids)
+
+
 # name → label, figure of one answer
 SHARES: dict[str, tuple[str, Callable[[Answer], float]]] = {
     "truncated": ("cut off", lambda answer: not answer.finished),
     "missing_think_close": ("no </think>", lambda answer: THINK_END not in answer.text),
-    "repetitive": ("repeating", lambda answer: is_repetitive(answer.token_ids)),
+    "repetitive": ("repeating", lambda answer: _loops(answer.token_ids)),
     "empty": ("empty", lambda answer: is_empty(answer.text)),
 }
 RISE_POINTS, LONGER = 2.0, 1.10  # margins where params take the gate away
@@ -100,7 +107,6 @@ def _limit(options: MetricOptions, name: str, default: float) -> float:
     return default if limit is None or limit.at_most is None else limit.at_most
 
 
-@lru_cache(KEPT_ANSWERS)
 def is_repetitive(token_ids: Sequence[int]) -> bool:
     """Whether the answer is caught in a loop, as defined above: equal to itself moved by a block, for long enough."""
     ids = np.asarray(token_ids)

@@ -33,7 +33,7 @@ def _measure(scores: Sequence[TokenScores], seed: int) -> list[Metric]:
     metric = partial(Metric, group=divergence.GROUP, unit="nats", counted="tokens")
     p99, largest = float(np.quantile(every, 0.99)), float(every.max())
     return [
-        metric(name="kl_mean_nats", label="KL divergence, mean", **known),
+        metric(name="kl_mean_nats", label="KL divergence, mean", needs_interval=True, **known),
         metric(name="kl_p99_nats", label="KL, 99th percentile", value=p99, count=mean.count),
         metric(name="kl_max_nats", label="KL, largest", value=largest, count=mean.count),
     ]

@@ -61,7 +61,7 @@ def test_consecutive_rows_of_one_cluster_are_one() -> None:
         items.Prepared(Item(id=str(n), suite="s", task="t", question=f"q{n}", answer="1", cluster=name), (1,), ())
         for n, name in enumerate(names)
     ]
-    assert items.clusters(rows) == [[0, 1], [2], [3], [4], [5, 6, 7]]
+    assert items.clusters([row.item for row in rows]) == [[0, 1], [2], [3], [4], [5, 6, 7]]
     assert items.clusters([]) == []
 
 
