@@ -7,7 +7,6 @@ say questions about one text, name the same `cluster`, which goes into one split
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from data import replies
 from data.items import related
 from data.records import Item
 from data.scoring import Scoring, ideal, known
+from data.suites.parts import text_file
 from host import digests
 
 KIND = "jsonl"
@@ -62,16 +62,8 @@ def items(options: Options, count: int, seed: int) -> Iterator[Item]:
 
 
 def _read(options: Options) -> list[Item]:
-    try:
-        content = options.path.read_bytes().removeprefix(codecs.BOM_UTF8)
-        lines = content.decode().split("\n")  # splitlines() would also split at U+2028 and the like inside a text
-    except OSError as error:
-        raise DataError(
-            f"{options.path} cannot be read ({error.strerror}): check the suite's options.path"
-        ) from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{options.path}, line {line}: not UTF-8 text: save the file as UTF-8") from error
+    # splitlines() would also split at U+2028 and the like inside a text
+    lines = text_file.read(options.path).split("\n")
     rows = [_item(options, f"{options.path}, line {n}", n, line) for n, line in enumerate(lines, 1) if line.strip()]
     different: dict[str, Item] = {}
     for row in rows:

@@ -68,7 +68,9 @@ def suite(
         "jsonl": {"path": str(tmp_path / "mine.jsonl")},
         "reasoning_gym": {"tasks": {"gcd": {"max_numbers": 3}, "prime_factorization": {}}},
         "lm_eval": {"tasks": ["assay_sums", "assay_pick"], "include_path": str(tmp_path)},
+        "text": {"path": str(tmp_path / "book.txt"), "passage_characters": 20},
     }
+    (tmp_path / "book.txt").write_text("".join(f"Line {n} is read.\n" for n in range(100, 140)))
     write_lines(tmp_path / "mine.jsonl", [{"question": f"{n} + {2 * n}?", "answer": 3 * n} for n in range(1, 40)])
     if request.param == "lm_eval":
         lm_eval_tasks(tmp_path)
@@ -88,6 +90,8 @@ def test_contract(suite: tuple[str, dict[str, Any]]) -> None:
     assert len({item.id for item in first}) == len({normal_form(item.question) for item in first}) == 20
     for item in first:
         assert item.kind == kind
+        if not getattr(plugins.load("data.suites", kind), "HAS_ANSWERS", True):
+            continue
         assert scoring.is_right(item, scoring.ideal(item))
         assert scoring.is_right(item, f"so </think> it is \\boxed{{{item.answer}}}.")
         for wrong in (
