@@ -262,5 +262,12 @@ def test_drawing_with_ignore_eos_gives_exactly_max_tokens_and_each_prompt_needs_
     asked = seeded(Sampling(1.0), 0, len(case.prompts))
     answers = case.runtime.generate(case.prompts, MAX_TOKENS, sampling=asked, ignore_eos=True)
     assert [len(answer.token_ids) for answer in answers] == [MAX_TOKENS] * len(case.prompts)
+    stopping = next(prompt for prompt in case.prompts if case.expected(prompt)[1])
+    cold = Sampling(0.01, seed=0)
+    ended = case.drawn(stopping, cold)
+    [answer] = case.runtime.generate([stopping], MAX_TOKENS, sampling=[cold], ignore_eos=True)
+    assert answer.token_ids[: len(ended.token_ids)] == ended.token_ids
+    assert ended.finished
+    assert answer.token_ids[len(ended.token_ids)] != 0, "drawn, not what is left where every other token is masked"
     with pytest.raises(ValueError, match="5 prompts with 4 samplings"):
         case.runtime.generate(case.prompts, 2, sampling=asked[1:])

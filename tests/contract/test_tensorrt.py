@@ -14,7 +14,7 @@ from core.errors import RuntimeFault
 from export import fused, standard
 from host import gpu
 from models import families
-from runtimes import tensorrt
+from runtimes import Sampling, tensorrt
 from runtimes.tensorrt import Batch
 from tests.contract.test_runtimes import (  # the same tests, on this module's `case`
     PROMPT_LENGTHS,
@@ -96,6 +96,14 @@ def test_a_request_that_exceeds_every_profile_is_refused_before_the_first_step(
 def test_a_timed_batch_is_never_split(case: Case) -> None:
     with pytest.raises(RuntimeFault, match="batch 17 with 9 new tokens"):
         case.runtime.generate([case.prompts[0]] * 17, 2, on_step=lambda step: None)
+
+
+def test_each_prompt_of_a_split_batch_keeps_its_seed(case: Case) -> None:
+    prompts = [case.prompts[0]] * 18
+    seeded = [Sampling(1.0, seed=index) for index in range(18)]
+    answers = case.runtime.generate(prompts, 8, sampling=seeded, ignore_eos=True)
+    assert len(set(answers)) == 18
+    assert answers[16:] == case.runtime.generate(prompts[16:], 8, sampling=seeded[16:], ignore_eos=True)
 
 
 def test_the_whole_context_can_be_used(case: Case) -> None:

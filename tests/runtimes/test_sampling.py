@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,14 @@ def test_rounding_of_logits_hardly_ever_changes_an_answer() -> None:
         assert one is not None
         assert other is not None
         assert np.mean([one(logits) != other(rounded) for _ in range(1000)]) < 0.01
+
+
+def test_a_token_without_weight_is_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the least number that the generator gives."""
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: SimpleNamespace(random=lambda: 0.0))
+    choose = sampler(Sampling(1.0))
+    assert choose is not None
+    assert choose(np.array([-np.inf, 0.0, 0.0], np.float32)) == 1
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
