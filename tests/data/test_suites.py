@@ -260,6 +260,7 @@ GSM8K = {
         (None, "#### 1004</think>It is 1004", False),
         ("flexible-extract", "It is 1004", True),
         ("flexible-extract", "1004, or 1005", False),
+        ("flexible-extract", "1004\nQuestion: 4+1? 1005", True),
     ],
 )
 def test_a_task_s_own_filter_and_metric_score_it(
