@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 
 from core import files
 from core.errors import DataError
+from core.progress import say
 from data.records import Item
 
 if TYPE_CHECKING:
     from models.tokenizer import Tokenizer
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-SPLITS = ("train", "calibration", "evaluation", "confirmation", "benchmark")
+SPLITS = ("train", "calibration", "evaluation", "confirmation", "benchmark", "text")
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -41,7 +42,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Prepared:
-    """An item with its tokens: the chat-templated prompt, and the worked solution with its end token (or empty)."""
+    """An item with its tokens: the chat-templated prompt, and the worked solution with its end token (or empty).
+
+    In the split `text`, `prompt_ids` are those of the passage alone, and `prompt` and `target_ids` are empty.
+    """
 
     item: Item
     prompt_ids: tuple[int, ...]
@@ -68,6 +72,21 @@ def tokenize(items: Sequence[Item], tokenizer: Tokenizer) -> list[Prepared]:
                 item=item, prompt_ids=tuple(ids), target_ids=tuple(target + end if target else ()), prompt=prompt
             )
         )
+    return prepared
+
+
+def tokenize_text(items: Sequence[Item], tokenizer: Tokenizer, context_tokens: int) -> list[Prepared]:
+    """Passages as plain text without a template, cut to the model's context; those of one token are left out."""
+    prepared = []
+    for item in items:
+        try:
+            ids = tokenizer.encode(item.question)[:context_tokens]
+        except DataError as error:
+            raise DataError(f"item {item.id}: {error}") from error
+        if len(ids) > 1:
+            prepared.append(Prepared(item=item, prompt_ids=tuple(ids), target_ids=()))
+    if len(prepared) < len(items):
+        say(f"data: passages left out because they have no second token: {len(items) - len(prepared):,}")
     return prepared
 
 

@@ -14,7 +14,7 @@ class SuiteParams(Section):
     """One source of items. `kind` is a file in data/suites/; `options` is checked by that file's own model."""
 
     kind: Annotated[str, plugins.name_of("data.suites")]
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, description="share of the items; not of one without answers (text)")
     options: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from itertools import count as numbers
 from itertools import islice
 from math import ceil
 from random import Random
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -20,7 +21,7 @@ from core import plugins
 from core.errors import ConfigError, DataError
 from core.progress import say
 from data.items import keys, related
-from data.params import DataParams
+from data.params import DataParams, SuiteParams
 from data.records import Item
 
 BLOCK_ITEMS = 256  # dealt at once to evaluation and confirmation
@@ -42,6 +43,8 @@ def sizes(data: DataParams, confirm: bool) -> dict[str, int]:
 
 def options(data: DataParams) -> dict[str, BaseModel]:
     """The checked options of every suite, before any work; ConfigError names the key that is wrong."""
+    if not any(_has_answers(suite) for suite in data.suites.values()):
+        raise ConfigError("params.yaml: data.suites: none has answers to be right or wrong: add one, say of problems")
     return {
         key: plugins.options(
             plugins.load("data.suites", suite.kind), suite.options, f"params.yaml: data.suites.{key}.options"
@@ -71,8 +74,9 @@ def questions(
     enough for one, whether or not the run asked for it. Fewer come, which is said, where a suite is used up.
     DataError where none is left, ConfigError for a suite that does not exist.
     """
-    if suite is not None and suite not in data.suites:
-        raise ConfigError(f"data.suites has no '{suite}'; known: {', '.join(data.suites)}")
+    known = [name for name, found in data.suites.items() if _has_answers(found)]
+    if suite is not None and suite not in known:
+        raise ConfigError(f"data.suites has no '{suite}' with answers; known: {', '.join(known)}")
     try:
         dealt, _ = _split(data, checked, seed, confirm=True)
     except DataError:  # then the run shared alpha
@@ -94,6 +98,16 @@ def questions(
         )
     Random(seed).shuffle(found)
     return found
+
+
+def passages(data: DataParams, checked: Mapping[str, Any], seed: int) -> list[Item]:
+    """The split `text`: as many passages of each suite without answers as its options ask for."""
+    return [
+        item
+        for name, suite in data.suites.items()
+        if not _has_answers(suite)
+        for item in _of_suite(data, checked, name, checked[name].passages, seed)
+    ]
 
 
 def draw(data: DataParams, checked: Mapping[str, BaseModel], seed: int, count: int) -> list[Item]:
@@ -191,12 +205,16 @@ def _too_few(data: DataParams, drawn: Collection[Item], needed: int) -> DataErro
 
 def _turns(data: DataParams) -> Iterator[str]:
     """Names of suites without end: at each place that one which its weight leaves furthest behind."""
-    weights = {name: suite.weight for name, suite in data.suites.items()}
+    weights = {name: suite.weight for name, suite in data.suites.items() if _has_answers(suite)}
     total, had = sum(weights.values()), dict.fromkeys(weights, 0)
     for place in numbers(1):
         name = max(weights, key=lambda name: weights[name] * place / total - had[name])
         had[name] += 1
         yield name
+
+
+def _has_answers(suite: SuiteParams) -> bool:
+    return bool(getattr(plugins.load("data.suites", suite.kind), "HAS_ANSWERS", True))
 
 
 def _of_suite(data: DataParams, checked: Mapping[str, BaseModel], name: str, count: int, seed: int) -> Iterator[Item]:

@@ -1,8 +1,9 @@
 """Every attempt at judging one recipe of one model: trying again with another seed or suite is another chance.
 
-A new attempt begins with the wealth that the last one lost (at most 1): the chance that any of them passes at the
-margin stays alpha, since the product of their wealths is still a fair game. A larger budget on the same items is no
-new attempt: its bets up to the earlier budgets are those that were made. `python -m drift.simulate --only attempts`.
+A new attempt begins with the wealth that the last one left (at most 1): the chance that any of them passes at the
+margin stays alpha, since their wealth is still that of a fair game. Each stakes all but a tenth: a test that aims at
+a deadline plays boldly, and who lost it all could never try again. A larger budget on the same items is no new
+attempt: its bets up to the earlier budgets are those that were made. `python -m drift.simulate --only attempts`.
 
 The ledger is a folder of JSON files, `attempts/` or what ASSAY_ATTEMPTS names: whoever judges on several machines
 shares it. Deleting it is trying again without saying so; records tell which attempt they are.
@@ -20,7 +21,7 @@ from core import files
 from core.records import Record
 from drift.records import Look
 
-LEAST_WEALTH = 1e-9
+RESERVE = 0.1  # of the wealth, kept out of an attempt's bets; costs the first one some 3 % more items
 
 
 class Attempt(Record):
@@ -28,14 +29,19 @@ class Attempt(Record):
 
     evidence: str
     budgets: list[int]  # ascending: the last is in force, the others were before it was raised
-    earlier_wealth: float
+    earlier_wealth: float  # that it began with
     items: int = 0
-    log_wealth: float = 0.0
+    log_wealth: float = 0.0  # of the stake
+
+    @property
+    def stake(self) -> float:
+        """What its bets begin with."""
+        return self.earlier_wealth * (1 - RESERVE)
 
     @property
     def wealth_left(self) -> float:
         """What the next attempt begins with."""
-        return min(1.0, max(LEAST_WEALTH, self.earlier_wealth * math.exp(min(self.log_wealth, 99.0))))
+        return min(1.0, self.earlier_wealth * RESERVE + self.stake * math.exp(min(self.log_wealth, 99.0)))
 
 
 class Attempts(Record):

@@ -38,7 +38,7 @@ class EvaluationPlan:
             budget=budget,
             population=budget if self.evaluate.target == "benchmark" else None,
             earlier_budgets=attempts.earlier_budgets,
-            earlier_wealth=attempts.attempt.earlier_wealth,
+            earlier_wealth=attempts.attempt.stake,
             expected_square=0.2 / samples if samples > 1 else 0.01,
         )
 

@@ -48,9 +48,11 @@ def main() -> None:
     dealt = splits.split(settings.data, options, settings.seed, confirm)
     words = tokenizer.load(folder)
     prepared = {name: items.tokenize(part, words) for name, part in dealt.items()}
+    checked = table.build(prepared, settings.generation.max_tokens)
+    passages = splits.passages(settings.data, options, settings.seed)
+    prepared["text"] = items.tokenize_text(passages, words, architecture.max_position_embeddings)
     say(f"prepare: {', '.join(f'{name} {len(part):,}' for name, part in prepared.items())} items tokenized")
 
-    checked = table.build(prepared, settings.generation.max_tokens)
     count = run.run(checked, settings.generation.max_tokens, architecture.max_position_embeddings, paths.DATA_DOCS)
     for name, part in prepared.items():
         items.save(paths.DATA, name, part)

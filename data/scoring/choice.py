@@ -1,4 +1,5 @@
-"""The reply names the answer's letter: behind "answer", "option" or "choice", or first, as in `(B)` or `B. Oslo`.
+"""The reply names the answer's letter, in this order of trust: in a box; last behind "answer", "option" or "choice";
+first of all, as in `(B)` or `B. Oslo`; alone on its line.
 
 A lone letter elsewhere may be a word ("A cat"), so it names nothing.
 """
@@ -10,15 +11,21 @@ import re
 from data import replies
 from data.records import Item
 
-NAMED = re.compile(r"(?i:\b(?:answer|option|choice)(?:\s+is)?)\b[\s:(*\"']*([A-Z])(?!\w)")
-FIRST = re.compile(r"[\s(\[*\"']*([A-Z])(?=[^\w\s']|\s*(?:\n|$))")
+OPENED = r"(?:[\s:(\[*\"'$]|\\(?:text|mathrm|mathbf|textbf)\{)*"  # what Markdown and LaTeX put around a letter
+BOXED = re.compile(rf"{OPENED}([A-Z])(?!\w)")
+NAMED = re.compile(rf"(?i:\b(?:answer|option|choice)(?:\s+is)?)\b{OPENED}([A-Z])(?!\w)")
+FIRST = re.compile(rf"{OPENED}([A-Z])(?=[^\w\s']|\s*(?:\n|$))")
+ALONE = re.compile(rf"^{OPENED}([A-Z])[^\w\n]*$", re.MULTILINE)
 
 
 def is_right(item: Item, text: str) -> bool:
     reply = replies.visible(text) or ""
-    named = NAMED.findall(reply) or FIRST.match(reply)
-    letter = named[-1] if isinstance(named, list) else named and named[1]
-    return letter == item.answer.strip().upper()
+    named = BOXED.match(replies.boxed(reply) or "")
+    letters = [named[1]] if named else NAMED.findall(reply)
+    if not letters and (first := FIRST.match(reply)):
+        letters = [first[1]]
+    letters = letters or ALONE.findall(reply)
+    return bool(letters) and letters[-1] == item.answer.strip().upper()
 
 
 def ideal_answer(item: Item) -> str:

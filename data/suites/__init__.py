@@ -5,6 +5,8 @@ A suite module has
 - `identity(options) -> dict[str, str]`, where it reads something that no code and no param tells, say a file of the
   user's: what tells that content from any other, by name (`host.digests.below(path)` for files and folders). It is
   asked in every run, by the stage `inputs`, and must be quick; DataError when it cannot be looked at;
+- `HAS_ANSWERS = False`, where its items are text to be predicted and not questions. They go into the split `text`
+  alone: `options.passages` says how many, the suite's weight means nothing, answer and scoring are never asked for;
 - `items(options, count, seed) -> Iterator[Item]`: `count` items with distinct questions, the same for the same seed;
   fewer only where the source holds no more. The order is random and does not depend on `count`: what a smaller one
   gives is the beginning of what a larger one gives, so that a larger budget goes on where a smaller one ended

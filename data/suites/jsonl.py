@@ -7,7 +7,6 @@ say questions about one text, name the same `cluster`, which goes into one split
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -16,14 +15,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from core.errors import ConfigError, DataError
 from core.progress import say
 from data import replies
 from data.items import related
 from data.records import Item
-from data.scoring import Scoring, ideal, known
+from data.scoring import ScoringOptions, checked, ideal, known
+from data.suites.parts import text_file
 from host import digests
 
 KIND = "jsonl"
@@ -31,8 +31,8 @@ LONGEST_NUMBER = 1000  # characters
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class Options(BaseModel):
-    """Where the file is and what its columns are called."""
+class Options(ScoringOptions):
+    """Where the file is and what its columns are called. `scoring_options` are for lines whose rule is `scoring`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +44,6 @@ class Options(BaseModel):
     cluster: str | None = Field(
         default=None, description="column that names what an item shares with others, say a text that all ask about"
     )
-    scoring: Scoring = Field(default="boxed", description="file in data/scoring/ that says when a reply is right")
     scoring_column: str | None = Field(default=None, description="column that names each line's own such file")
     instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
 
@@ -62,16 +61,8 @@ def items(options: Options, count: int, seed: int) -> Iterator[Item]:
 
 
 def _read(options: Options) -> list[Item]:
-    try:
-        content = options.path.read_bytes().removeprefix(codecs.BOM_UTF8)
-        lines = content.decode().split("\n")  # splitlines() would also split at U+2028 and the like inside a text
-    except OSError as error:
-        raise DataError(
-            f"{options.path} cannot be read ({error.strerror}): check the suite's options.path"
-        ) from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{options.path}, line {line}: not UTF-8 text: save the file as UTF-8") from error
+    # splitlines() would also split at U+2028 and the like inside a text
+    lines = text_file.read(options.path).split("\n")
     rows = [_item(options, f"{options.path}, line {n}", n, line) for n, line in enumerate(lines, 1) if line.strip()]
     different: dict[str, Item] = {}
     for row in rows:
@@ -100,6 +91,7 @@ def _item(options: Options, where: str, number: int, line: str) -> Item:
         raise DataError(f"{where}: expected an object, found {_kind(row)}")
     try:
         rule = known(_text(row, options.scoring_column, where)) if options.scoring_column else options.scoring
+        metadata = checked(rule, options.scoring_options if rule == options.scoring else {})
     except ConfigError as error:
         raise DataError(f"{where}: {error}") from error
     item = Item(
@@ -111,6 +103,7 @@ def _item(options: Options, where: str, number: int, line: str) -> Item:
         question="\n".join(filter(None, (_text(row, options.question, where), options.instruction))),
         answer=_text(row, options.answer, where),
         cluster=_text(row, options.cluster, where) if options.cluster else None,
+        metadata=metadata,
     )
     if not options.solution:
         return item

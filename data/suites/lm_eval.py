@@ -1,10 +1,15 @@
-"""Tasks of lm-evaluation-harness by name (gsm8k, arc_challenge, ...), turned into questions with a boxed answer.
+"""Tasks of lm-evaluation-harness by name (gsm8k, arc_challenge, ...), as questions that a model answers in words.
 
-The harness scores likelihoods or its own extraction of free text; here every variant must *generate* its answer
-through its serving runtime, so a multiple-choice task asks for the letter, and a free-text task's target is cut to
-its final answer. Figures are therefore comparable between variants, not with a leader board. Data comes from the
-Hugging Face hub at the first use; `include_path` adds a folder of the user's own task files, which may name local
-data.
+A task that generates (`generate_until`) is asked with the few-shot prompt that it sets, in one message of the user,
+its examples drawn as the harness draws them, and scored by its own filter and metric: figures compare with its leader
+board (run with a chat template and `fewshot_as_multiturn` off). With another `scoring` it is asked without examples,
+and its target is cut to the final answer.
+
+A `multiple_choice` task is scored there by the likelihoods of its choices. Here every variant must *generate* through
+its serving runtime, so it is asked for the letter: such figures compare between variants, not with a leader board.
+
+Data comes from the Hugging Face hub at the first use; `include_path` adds a folder of the user's own task files,
+which may name local data.
 """
 
 from __future__ import annotations
@@ -19,27 +24,41 @@ from string import ascii_uppercase
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from core.errors import ConfigError, DataError
+from core.errors import DataError
 from data import replies
 from data.records import Item
-from data.scoring import Scoring
+from data.scoring import ScoringOptions, checked
+from data.scoring import lm_eval as own
 from host import digests
 
 KIND = "lm_eval"
 MARKED = re.compile(r"####\s*(.+)")  # gsm8k's mark for the final answer at the end of a worked target
+FEW_SHOT_SEED = 1234  # the harness's own default
+STYLES = (  # how tasks want an answer put, tried in turn for a reply that the task's own filter and metric call right
+    "{}",
+    "The answer is {}.",
+    "So the answer is {}.",
+    "Answer: {}",
+    "#### {}",
+    "\\boxed{{{}}}",
+    "Final Answer: The final answer is {}. I hope it is correct.",
+)
 
 
-class Options(BaseModel):
+class Options(ScoringOptions):
     """`tasks` are the harness's names of single tasks, tags or groups."""
 
     model_config = ConfigDict(extra="forbid")
 
     tasks: list[str] = Field(min_length=1)
     include_path: Path | None = Field(default=None, description="folder with more task files")
-    scoring: Scoring = Field(default="boxed_any", description="file in data/scoring/ that says when a reply is right")
-    instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
+    scoring: str = "lm_eval"  # the tasks' own; those of multiple choice are then scored by `choice`
+    instruction: str | None = Field(
+        default=None, description="put behind each question; by default that of a box, where `scoring` is not lm_eval"
+    )
+    cluster: str | None = Field(default=None, description="field of a document that names its cluster")
 
 
 class _Loader(yaml.SafeLoader):
@@ -80,41 +99,21 @@ def _local_data(task_file: Path) -> Iterator[str]:
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:
     """`count` documents drawn at random from the test (else validation) splits of all tasks together."""
-    found = [item for name, task in _load(options).items() for item in _convert(name, task, options)]
-    yield from Random(seed).sample(found, len(found))[:count]
+    tasks = own.load(tuple(options.tasks), options.include_path)
+    for name, task in tasks.items():
+        _refuse(name, task, options)
+    places = [(name, number) for name, task in tasks.items() for number in range(len(task.eval_docs))]
+    drawn = Random(seed).sample(places, len(places))[:count]
+    found = {
+        (name, number): item
+        for name, task in tasks.items()
+        for number, item in _convert(name, task, options, {number for other, number in drawn if other == name})
+    }
+    yield from (found[place] for place in drawn)
 
 
-def _load(options: Options) -> dict[str, Any]:
-    if options.include_path and not options.include_path.is_dir():
-        raise ConfigError(f"lm_eval suite: include_path {options.include_path} is not a folder")
-    manager = _manager(options)
-    unknown = [name for name in options.tasks if name not in manager.all_tasks]
-    if unknown:
-        raise ConfigError(
-            f"lm-eval has no task {', '.join(unknown)}; `lm-eval ls tasks` lists its {len(manager.all_tasks)} names"
-        )
-    try:
-        return dict(manager.load(options.tasks)["tasks"])
-    except (OSError, ConnectionError, ImportError) as error:
-        raise DataError(
-            f"lm-eval could not get the data of {', '.join(options.tasks)}: {_first_line(error)}. These tasks come "
-            "from the Hugging Face hub: run once with a connection (or HF_ENDPOINT set to a mirror); afterwards the "
-            "copy in HF_HOME is used"
-        ) from error
-
-
-def _manager(options: Options) -> Any:
-    """The index of tasks. The harness's own 14 000 take seconds to read: only if the user's folder is not enough."""
-    from lm_eval.tasks import TaskManager
-
-    if options.include_path:
-        own = TaskManager(include_path=options.include_path, include_defaults=False)
-        if set(options.tasks) <= set(own.all_subtasks):
-            return own
-    return TaskManager(include_path=options.include_path)
-
-
-def _convert(name: str, task: Any, options: Options) -> Iterator[Item]:
+def _refuse(name: str, task: Any, options: Options) -> None:
+    """DataError for a task that cannot be asked, or not be scored as the options want it."""
     kind = task.config.output_type
     if kind not in ("generate_until", "multiple_choice"):
         raise DataError(f"lm-eval's '{name}' is a {kind} task, which has no answer to generate: choose another")
@@ -122,18 +121,105 @@ def _convert(name: str, task: Any, options: Options) -> Iterator[Item]:
         raise DataError(
             f"lm-eval's '{name}' fills its choices into the question, which cannot be asked: choose another"
         )
-    for number, doc in enumerate(task.eval_docs):
-        question, answers = _choices(task, doc) if kind == "multiple_choice" else _free_text(task, doc)
-        yield Item(
-            id=f"{name}-{number}",
-            suite=KIND,
-            kind=KIND,
-            scoring=options.scoring,
-            task=name,
-            question="\n".join(filter(None, (question, options.instruction))),
-            answer=answers[0],
-            metadata=json.dumps(answers),
+    if getattr(task, "MULTIMODAL", False):
+        raise DataError(f"lm-eval's '{name}' asks about images or sound, and only text is asked here: choose another")
+    if getattr(task, "UNSAFE_CODE", False) and options.scoring == "lm_eval":
+        raise DataError(
+            f"lm-eval's '{name}' runs the code that a model writes, which is not done here: choose another"
         )
+    fields = list(task.eval_docs[0])
+    if options.cluster is not None and options.cluster not in fields:
+        raise DataError(f"lm-eval's '{name}': no field '{options.cluster}' for cluster; it has {', '.join(fields)}")
+
+
+def _convert(name: str, task: Any, options: Options, drawn: set[int]) -> Iterator[tuple[int, Item]]:
+    """The documents `drawn` with their numbers. Every document draws its examples, as it does in the harness."""
+    task.set_fewshot_seed(FEW_SHOT_SEED)
+    own_score = options.scoring == "lm_eval" and task.config.output_type == "generate_until"
+    for number, doc in enumerate(task.eval_docs):
+        prompt = _prompt(name, task, doc) if own_score else ""
+        if number not in drawn:
+            continue
+        metadata, scoring = None, options.scoring
+        if own_score:
+            question, answers = prompt, _answers(task, doc)
+            metadata = _stored(name, task, doc, options)
+        elif task.config.output_type == "multiple_choice":
+            question, answers = _choices(task, doc)
+            scoring = "choice" if scoring == "lm_eval" else scoring
+        else:
+            question, answers = str(task.doc_to_text(doc)).removesuffix("Answer:").strip(), _answers(task, doc)
+        if scoring == "boxed_any":
+            metadata = json.dumps(answers)
+        elif scoring == options.scoring and not own_score:
+            metadata = checked(scoring, options.scoring_options)
+        instruction = options.instruction
+        if instruction is None:
+            instruction = "" if options.scoring == "lm_eval" else replies.INSTRUCTION
+        yield (
+            number,
+            Item(
+                id=f"{name}-{number}",
+                suite=KIND,
+                kind=KIND,
+                scoring=scoring,
+                task=name,
+                question="\n".join(filter(None, (question, instruction))),
+                answer=answers[0],
+                metadata=metadata,
+                cluster=None if options.cluster is None else str(doc[options.cluster]),
+            ),
+        )
+
+
+def _prompt(name: str, task: Any, doc: dict[str, Any]) -> str:
+    """The task's description, its examples and the question; DataError when there are too few examples."""
+    try:
+        return str(task.fewshot_context(doc, task.config.num_fewshot or 0, gen_prefix=task.doc_to_prefix(doc)))
+    except (AssertionError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"lm-eval's '{name}' wants {task.config.num_fewshot} examples before a question and has no such number: "
+            f"mend its fewshot_split, or choose another ({error})"
+        ) from error
+
+
+def _stored(name: str, task: Any, doc: dict[str, Any], options: Options) -> str:
+    """What scoring needs of a document, with a reply that the task's own filter and metric call right."""
+    chosen = own.Options.model_validate(options.scoring_options)
+    reason = "none of the ways to write its target is right by its own filter and metric"
+    for ideal in [style.format(target.strip()) for style in STYLES for target in _targets(task, doc)]:
+        try:
+            best = own.score(task, json.loads(json.dumps(doc)), ideal, chosen)
+        except DataError:
+            raise
+        except Exception as error:  # a task's own code may raise anything on text, where it wants likelihoods say
+            reason = " ".join(str(error).split()) or type(error).__name__
+            continue
+        if best >= 1 or (best == 0 and not all(task.higher_is_better().values())):
+            return own.Stored(
+                tasks=tuple(options.tasks),
+                include_path=options.include_path,
+                doc=doc,
+                options=chosen,
+                ideal=ideal,
+                best=best,
+            ).model_dump_json()
+    raise DataError(
+        f"lm-eval's '{name}' cannot say of a single reply whether it is right: {reason}. Choose another task, or "
+        "another rule with the suite's scoring"
+    )
+
+
+def _targets(task: Any, doc: dict[str, Any]) -> list[str]:
+    target = task.doc_to_target(doc)
+    if task.config.doc_to_choice is not None and isinstance(target, int):
+        target = task.doc_to_choice(doc)[target]
+    return [str(one) for one in target] if isinstance(target, list) else [str(target)]
+
+
+def _answers(task: Any, doc: dict[str, Any]) -> list[str]:
+    """The targets, each cut to its final answer."""
+    return [marked[-1].strip() if (marked := MARKED.findall(text)) else text.strip() for text in _targets(task, doc)]
 
 
 def _choices(task: Any, doc: dict[str, Any]) -> tuple[str, list[str]]:
@@ -145,14 +231,3 @@ def _choices(task: Any, doc: dict[str, Any]) -> tuple[str, list[str]]:
     lines = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)]
     text = str(task.doc_to_text(doc)).removesuffix("Answer:").strip()
     return "\n".join([text, *lines, "Answer with the letter of the right choice."]), [ascii_uppercase[index]]
-
-
-def _free_text(task: Any, doc: dict[str, Any]) -> tuple[str, list[str]]:
-    target = task.doc_to_target(doc)
-    targets = [str(one) for one in target] if isinstance(target, list) else [str(target)]
-    answers = [marked[-1].strip() if (marked := MARKED.findall(text)) else text.strip() for text in targets]
-    return str(task.doc_to_text(doc)).removesuffix("Answer:").strip(), answers
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

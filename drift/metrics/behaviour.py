@@ -57,7 +57,9 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
         if name != "missing_think_close" or means[0] < 1:
             margin = _limit(options, f"{name}_rise", RISE_POINTS)
             rises = [variant - reference for reference, variant in zip(*sides, strict=True)]
-            found.append(paired.rise(seen, _metric(seen, f"{name}_rise", f"{label}, rise", "points"), rises, margin))
+            found.append(
+                paired.rise(seen, _metric(seen, f"{name}_rise", f"{label}, rise", "points", "items"), rises, margin)
+            )
     same = float(np.mean([_ids(pair.reference) == _ids(pair.variant) for pair in seen.pairs]))
     identical = _metric(seen, "identical_answers", "identical answers", "share").model_copy(update={"value": same})
     return [*found, *_length(seen, options), identical]
@@ -86,12 +88,16 @@ def _length(seen: Comparison, options: MetricOptions) -> list[Metric]:
         "level": 1 - 2 * seen.alpha,
         "is_futile": look.is_futile,
     }
-    return [mean, _metric(seen, "length_ratio", "length over the original's", "ratio").model_copy(update=update)]
+    return [
+        mean,
+        _metric(seen, "length_ratio", "length over the original's", "ratio", "items").model_copy(update=update),
+    ]
 
 
-def _metric(seen: Comparison, name: str, label: str, unit: str) -> Metric:
-    about = {"group": "What a user would notice", "count": len(seen.pairs), "counted": "items"}
-    return Metric(name=name, label=label, unit=unit, value=None, **about)
+def _metric(seen: Comparison, name: str, label: str, unit: str, counted: str = "answers") -> Metric:
+    count = len(seen.pairs) * (len(seen.pairs[0].reference.answers) if counted == "answers" else 1)
+    group = "What a user would notice"
+    return Metric(name=name, label=label, group=group, unit=unit, value=None, count=count, counted=counted)
 
 
 def _sides(seen: Comparison, figure: Callable[[Answer], float]) -> tuple[list[float], list[float]]:

@@ -10,6 +10,7 @@ from drift.power import changes, play
 from drift.sequential import Design, NonInferiority
 from drift.simulations import Row
 from drift.simulations.parts import SEED, WRONG, passes, play_items
+from evaluation.attempts import RESERVE
 
 TITLE = "Trying again at the margin: margin 1 point, 1 % differ, all of it lost, budget 1,024 items"
 DESIGN = Design(margin=0.01, alpha=0.05, budget=1024)
@@ -22,9 +23,9 @@ def measure(runs: int) -> list[Row]:
     alone, carried, wealth = np.zeros(runs, bool), np.zeros(runs, bool), np.ones(runs)
     for _ in range(ATTEMPTS):
         alone |= play(NonInferiority(DESIGN, runs), changes(rng, lost, nothing)).passed
-        test = NonInferiority(DESIGN, runs, earlier_wealth=wealth)
+        test = NonInferiority(DESIGN, runs, earlier_wealth=wealth * (1 - RESERVE))
         carried |= play(test, changes(rng, lost, nothing), stop_futile=False).passed
-        wealth = np.minimum(wealth * np.exp(test.passing.log_wealth), 1.0)
+        wealth = np.minimum(wealth * (RESERVE + (1 - RESERVE) * np.exp(test.passing.log_wealth)), 1.0)
     draw = changes(rng, lost, nothing)
     d = np.array([draw(item) for item in range(BUDGETS[-1])]).T
     again = [play_items(replace(DESIGN, budget=budget), d, stop_futile=False).passed for budget in BUDGETS]

@@ -40,6 +40,10 @@ def prepare(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_prepare_writes_model_data_and_docs(tmp_path: Path, tiny_qwen2: Path) -> None:
     project(tmp_path, tiny_qwen2, {"kind": "problems", "options": {"tasks": ["gcd", "power"]}})
+    settings = yaml.safe_load((tmp_path / params.PARAMS_FILE).read_text())
+    settings["data"]["suites"]["own"] = {"kind": "text", "options": {"path": "book.txt", "passages": 3}}
+    (tmp_path / params.PARAMS_FILE).write_text(yaml.safe_dump(settings))
+    (tmp_path / "book.txt").write_text("It was read, and read again.\n" * 40 + "The end. " * 2000)
     done = prepare(tmp_path)
     assert done.returncode == 0, done.stderr
     loaded = {split: items.load(tmp_path / paths.DATA, split) for split in items.SPLITS}
@@ -49,7 +53,9 @@ def test_prepare_writes_model_data_and_docs(tmp_path: Path, tiny_qwen2: Path) ->
         "evaluation": 60,
         "confirmation": 60,
         "benchmark": 8,
+        "text": 3,
     }
+    assert all(len(row.prompt_ids) > 1 and not row.target_ids for row in loaded.pop("text"))
     assert all(row.item.suite == "mine" and row.target_ids for rows in loaded.values() for row in rows)
     assert (tmp_path / paths.MODEL / "config.json").is_file()
     assert (tmp_path / paths.DATA_DOCS / "index.html").is_file()
@@ -69,6 +75,7 @@ def test_questions_that_differ_in_the_order_of_numbers_share_a_split(tmp_path: P
         "evaluation": 60,
         "confirmation": 0,
         "benchmark": 8,
+        "text": 0,
     }
     forms = [{items.normal_form(row.item.question) for row in rows} for rows in loaded.values()]
     assert sum(map(len, forms)) == len(set().union(*forms)) < 128

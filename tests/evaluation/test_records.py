@@ -56,5 +56,5 @@ def test_they_are_called_as_they_are_called_now() -> None:
     (path, *_) = KEPT
     about = ("name", "label", "group", "unit", "counted")
     assert [[getattr(metric, key) for key in about] for metric in GpuDrift.read(path).evaluations[0].metrics] == [
-        [getattr(metric, key) for key in about] for metric in now
+        [getattr(metric, key) for key in about] for metric in now if not metric.limit or metric.counted == "tokens"
     ]

@@ -53,9 +53,12 @@ def compare(
     asked: EvaluationPlan,
     one: dict[str, float],
     other: dict[str, float],
+    answered: list[Prepared] | None = None,
 ) -> tuple[Evaluation, list[Pair]]:
     words = tokenizer.load(model)
-    folders = [made.version(tmp_path / name, model, rows, **how) for name, how in (("ref", one), ("v", other))]  # type: ignore[arg-type] # seed is an int
+    folders = [
+        made.version(tmp_path / name, model, answered or rows, **how) for name, how in (("ref", one), ("v", other))
+    ]  # type: ignore[arg-type] # seed is an int
     both = [systems.version(folder, 1, folder.name) for folder in folders]
     return run.compare(asked, both[0], both[1], rows, [], words, tmp_path / "cache")
 
@@ -65,7 +68,7 @@ def test_equal_systems_pass_with_every_figure_at_its_ideal(
 ) -> None:
     found, done = compare(tmp_path, tiny_qwen2, rows, plan(), {"wrong": 0.1}, {"wrong": 0.1})
     assert (found.verdict, found.status) == ("pass", "measured")
-    assert found.items < made.BUDGET
+    assert any(look.verdict == "pass" for look in found.looks[:-1])  # and then on, until the other gates are decided
     assert found.items == len(done) == found.looks[-1].items
     figures = {metric.name: metric for metric in found.metrics}
     assert (figures["answers_lost"].value, figures["answers_gained"].value) == (0, 0)
@@ -144,7 +147,7 @@ def test_where_the_original_is_hardly_ever_right_nothing_passes(
     tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]
 ) -> None:
     """Case 1 and 2: both sides alike, and no loss could have been seen. It is told after the first chunk."""
-    found, _ = compare(tmp_path, tiny_qwen2, rows, plan(), {"wrong": 0.98}, {"wrong": 0.98})
+    found, _ = compare(tmp_path, tiny_qwen2, rows, plan(), {"wrong": 0.99}, {"wrong": 0.99})
     assert (found.verdict, found.items) == ("inconclusive", 64)
     assert "of suite 'reasoning', less than 20% shows no loss" in found.reason
     assert "generation.max_tokens" in found.reason
@@ -179,25 +182,20 @@ def test_another_attempt_goes_on_with_what_the_last_one_lost(
     assert (again.attempt, again.earlier_wealth, again.looks) == (1, 1.0, first.looks)
     other, _ = compare(tmp_path, tiny_qwen2, rows[128:], plan(), {"wrong": 0.1}, {"wrong": 0.12, "seed": 1.0})
     assert other.attempt == 2
-    assert other.earlier_wealth == pytest.approx(min(1.0, math.exp(first.looks[-1].log_wealth)))
+    assert other.earlier_wealth == pytest.approx(min(1.0, 0.1 + 0.9 * math.exp(first.looks[-1].log_wealth)))
 
 
 def test_a_larger_budget_goes_on_with_the_same_bets(tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]) -> None:
-    small, _ = compare(tmp_path, tiny_qwen2, rows[:128], plan(2.0), {"wrong": 0.1}, {"wrong": 0.1, "seed": 1.0})
-    large, _ = compare(tmp_path, tiny_qwen2, rows, plan(2.0), {"wrong": 0.1}, {"wrong": 0.1, "seed": 1.0})
+    """The looks up to the first budget are what they were; with bets that aim at the new one they would not be."""
+    asked, alike = plan(2.0), ({"wrong": 0.1}, {"wrong": 0.1, "seed": 1.0})
+    small, _ = compare(tmp_path, tiny_qwen2, rows[:128], asked, *alike, answered=rows)
+    large, _ = compare(tmp_path, tiny_qwen2, rows, asked, *alike, answered=rows)
+    fresh, _ = compare(tmp_path / "new", tiny_qwen2, rows, replace(asked, claim="another"), *alike)
     fields = {"low_points", "high_points", "log_wealth"}
     before = [look.model_dump(include=fields) for look in small.looks]
     assert [look.model_dump(include=fields) for look in large.looks[: len(before)]] == before
-    assert (large.attempt, large.items_budget) == (1, made.BUDGET)
-    fresh, _ = compare(
-        tmp_path / "new",
-        tiny_qwen2,
-        rows,
-        replace(plan(2.0), claim="another"),
-        {"wrong": 0.1},
-        {"wrong": 0.1, "seed": 1.0},
-    )
-    assert fresh.looks[1].log_wealth != large.looks[1].log_wealth  # bets that aim at another deadline
+    assert (large.attempt, large.earlier_wealth, large.items_budget) == (1, 1.0, made.BUDGET)
+    assert fresh.looks[0].log_wealth != large.looks[0].log_wealth
 
 
 def test_a_cluster_is_one_item(tmp_path: Path, tiny_qwen2: Path, rows: list[Prepared]) -> None:
