@@ -15,25 +15,24 @@ from drift.metrics import Comparison, MetricOptions
 from drift.records import Metric
 
 NAMES = ("answers_lost", "answers_gained", "mcnemar_p")
+OPTIONAL = ("mcnemar_p",)  # of one answer an item
 
 
 def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
-    """`lost`: only the reference is right; `gained`: only the variant is."""
+    """`lost`: the reference is right more often; `gained`: the variant is."""
     if not seen.pairs:
         return []
     lost = sum(pair.difference < 0 for pair in seen.pairs)
     gained = sum(pair.difference > 0 for pair in seen.pairs)
     metric = partial(Metric, group="Changed answers", count=len(seen.pairs), counted="items")
-    return [
+    found = [
         metric(name="answers_lost", label="answers lost", unit="items", value=lost),
         metric(name="answers_gained", label="answers gained", unit="items", value=gained),
-        metric(
-            name="mcnemar_p",
-            label="McNemar p, exact, not adjusted for looks",
-            unit="probability",
-            value=mcnemar_p(lost, gained),
-        ),
     ]
+    if len(seen.pairs[0].reference.answers) == 1:
+        label, p = "McNemar p, exact, not adjusted for looks", mcnemar_p(lost, gained)
+        found.append(metric(name="mcnemar_p", label=label, unit="probability", value=p))
+    return found
 
 
 def mcnemar_p(lost: int, gained: int) -> float:

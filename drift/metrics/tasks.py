@@ -7,12 +7,14 @@ them hold together. A suite of one task has none: that is the accuracy itself.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from drift import paired
 from drift.metrics import Comparison, MetricOptions
 from drift.records import Limit, Metric
 
 MARGIN_POINTS = 3.0  # where params take the gate away
+NAME_CHARACTERS = 200  # MLflow takes 250, and the ends of an interval add to it
 NAMES: tuple[str, ...] = ()
 PREFIX = "task_"
 LIMITS = {PREFIX: Limit(at_least=-MARGIN_POINTS)}
@@ -23,12 +25,12 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
     tasks = dict(seen.tasks) or dict.fromkeys((pair.item.task for pair in seen.pairs), 0)
     if len(tasks) < 2:
         return []
-    alpha, found = seen.alpha / len(tasks), []
+    alpha, found, names = seen.alpha / len(tasks), [], _names(sorted(tasks))
     for task, budget in sorted(tasks.items()):
         pairs = [pair for pair in seen.pairs if pair.item.task == task]
         if not pairs:
             continue
-        name = PREFIX + re.sub(r"[^\w\-. /]", "_", task, flags=re.ASCII)
+        name = names[task]
         limit = options.limits.get(name, options.limits.get(PREFIX))
         margin = MARGIN_POINTS if limit is None or limit.at_least is None else -limit.at_least
         look = paired.look(pairs, [pair.difference for pair in pairs], margin / 100, alpha, budget)
@@ -47,4 +49,16 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
                 is_futile=look.is_futile,
             )
         )
+    return found
+
+
+def _names(tasks: Sequence[str]) -> dict[str, str]:
+    """The metric of each task in characters that MLflow takes; no two are the same."""
+    found: dict[str, str] = {}
+    for task in tasks:
+        plain = PREFIX + re.sub(r"[^\w\-. ]", "_", task, flags=re.ASCII)[:NAME_CHARACTERS]
+        name, number = plain, 2
+        while name in found.values():
+            name, number = f"{plain}_{number}", number + 1
+        found[task] = name
     return found

@@ -57,8 +57,9 @@ def compare(
 ) -> tuple[Evaluation, list[Pair]]:
     words = tokenizer.load(model)
     folders = [
-        made.version(tmp_path / name, model, answered or rows, **how) for name, how in (("ref", one), ("v", other))
-    ]  # type: ignore[arg-type] # seed is an int
+        made.version(tmp_path / name, model, answered or rows, **how)  # type: ignore[arg-type] # seed is an int
+        for name, how in (("ref", one), ("v", other))
+    ]
     both = [systems.version(folder, 1, folder.name) for folder in folders]
     return run.compare(asked, both[0], both[1], rows, [], words, tmp_path / "cache")
 
