@@ -231,6 +231,7 @@ def test_fresh_questions_are_in_no_split(confirm: bool) -> None:
     assert Counter(item.suite for item in fresh) == {"a": 300, "b": 100}
     assert used.isdisjoint(normal_form(item.question) for item in fresh)
     assert 20 < sum(item.task == "power" for item in fresh[:100]) < 55, "shuffled over tasks"
+    assert 10 < sum(item.suite == "b" for item in fresh[:100]) < 40, "and over suites"
     assert {item.suite for item in ask(data, 50, "b")} == {"b"}
     with pytest.raises(ConfigError, match=r"data\.suites has no 'c' with answers; known: a, b"):
         ask(data, 1, "c")
