@@ -1,6 +1,7 @@
 """A recipe's stages on the runner that it needs, and their way from there to the report.
 
     python -m ci.measured measure fp8     evaluate@fp8 and benchmark@fp8, and what they need
+    python -m ci.measured confirm         the winner on fresh items, where ASSAY_RUNNER is its recipe's runner
     python -m ci.measured collect         what the jobs of all recipes measured, into dvc.lock
 
 To DVC "not measured here", which a machine without the right GPU writes, is a result like any other: it comes back
@@ -14,16 +15,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from core import cli, paths
+from ci.params import CiSettings
+from core import cli, params, paths
 from core.errors import AssayError, ConfigError
 from core.files import write_text
 from core.progress import say
+from evaluation.params import EvaluateParams
+from selection import evidence, ranking
+from selection.params import SelectSettings
 
 LOCK = Path("dvc.lock")
 LOCKS = paths.ARTIFACTS / "locks"
@@ -31,14 +37,21 @@ EARLIER = paths.CACHE / "locks"  # from earlier pipelines, through GitLab's cach
 RECORDS = {"evaluate": paths.EVALUATION, "benchmark": paths.BENCHMARK}  # stage → folder of its records
 
 
+class Settings(CiSettings, SelectSettings):
+    evaluate: EvaluateParams
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("measure").add_argument("recipe")
+    verbs.add_parser("confirm")
     verbs.add_parser("collect")
     given = parser.parse_args()
     if given.verb == "measure":
         measure(given.recipe)
+    elif given.verb == "confirm":
+        confirm(os.environ.get("ASSAY_RUNNER", ""))
     else:
         collect()
 
@@ -55,6 +68,24 @@ def measure(recipe: str) -> None:
     entries = {name: entry for name, entry in _stages(LOCK).items() if name.endswith(f"@{recipe}")}
     for folder in (LOCKS, EARLIER):
         write_text(folder / f"{recipe}.yaml", yaml.safe_dump({"stages": entries}, sort_keys=False))
+
+
+def confirm(runner: str) -> None:
+    """Reproduce `confirm` where this `runner` is the winner's, and keep its entry of dvc.lock."""
+    settings = params.load(Settings)
+    _run("dvc", "pull", "--allow-missing", *(f"{stage}@{name}" for stage in RECORDS for name in settings.recipes))
+    _run("dvc", "pull", "--allow-missing", *(f"quantize@{name}" for name in settings.recipes))
+    winner = ranking.to_confirm(evidence.gather(settings), settings.select, settings.evaluate)
+    theirs = settings.runner(winner.variant or next(iter(settings.recipes)))
+    if runner != theirs:
+        say(f"confirm: {winner.variant or 'nothing to confirm'}: left to runner '{theirs}', this one is '{runner}'")
+        return
+    _run("ci/repro-shared", "confirm")
+    if winner.variant and json.loads(paths.CONFIRMATION.read_text())["evaluation"]["status"] != "measured":
+        _run("dvc", "repro", "--force", "--single-item", "confirm")
+        _run("dvc", "push", "--run-cache", "confirm")
+    entry = {"confirm": _stages(LOCK)["confirm"]}
+    write_text(LOCKS / "confirm.yaml", yaml.safe_dump({"stages": entry}, sort_keys=False))
 
 
 def collect() -> None:

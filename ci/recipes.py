@@ -18,17 +18,19 @@ from core.files import write_text
 
 FILE = Path("ci/recipes.yml")
 HEAD = """\
-# Made from params.yaml by `python -m ci.recipes`: the matrix of job `recipe`. ASSAY_RUNNER is the runner's tag.
+# Made from params.yaml by `python -m ci.recipes`: of jobs `recipe` and `confirm`. ASSAY_RUNNER is a runner's tag.
 """
 
 
 def render(settings: CiSettings) -> str:
-    """The file's text: recipes in the order of params.yaml, one line of the matrix for each runner."""
+    """The file's text: recipes in the order of params.yaml, a line of the matrix for each runner; and the runners."""
     runners: dict[str, list[str]] = {}
     for name in settings.recipes:
         runners.setdefault(settings.runner(name), []).append(name)
     lines = [{"ASSAY_RUNNER": runner, "RECIPE": names} for runner, names in runners.items()]
-    text = yaml.safe_dump({".recipes": {"parallel": {"matrix": lines}}}, sort_keys=False, width=110)
+    matrices = {".recipes": lines, ".runners": [{"ASSAY_RUNNER": list(runners)}]}
+    jobs = {job: {"parallel": {"matrix": matrix}} for job, matrix in matrices.items()}
+    text = yaml.safe_dump(jobs, sort_keys=False, width=110)
     return HEAD + text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.tokenizer import Tokenizer
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-SPLITS = ("train", "calibration", "evaluation", "benchmark")
+SPLITS = ("train", "calibration", "evaluation", "confirmation", "benchmark")
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         pa.field("answer", pa.string(), nullable=False),
         pa.field("solution", pa.string()),
         pa.field("metadata", pa.string()),
+        pa.field("cluster", pa.string()),
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("prompt_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("target_ids", pa.list_(pa.int32()), nullable=False),
@@ -90,10 +91,9 @@ def load(folder: Path, split: str) -> list[Prepared]:
         raise DataError(f"{path} not found: run `python -m stages.prepare` first")
     try:
         table = pq.read_table(path)
-        if "scoring" in table.column_names:
-            table = table.cast(SCHEMA)
-        else:  # kept from before scoring rules had names: Item knows that of each kind
-            table = table.cast(SCHEMA.remove(SCHEMA.get_field_index("scoring")))
+        # Kept from before scoring rules had names (Item knows that of each kind), or before there were clusters.
+        later = {"scoring", "cluster"} - set(table.column_names)
+        table = table.cast(pa.schema([field for field in SCHEMA if field.name not in later]))
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} does not have the columns of a prepared split: {error}") from error
     return [
@@ -105,6 +105,42 @@ def load(folder: Path, split: str) -> list[Prepared]:
         )
         for row in table.to_pylist()
     ]
+
+
+def clusters(items: Sequence[Item]) -> list[list[int]]:
+    """Indices of `items` by cluster, in order: neighbours of one cluster; an item without one is its own."""
+    found: list[list[int]] = []
+    for index, item in enumerate(items):
+        if index and item.cluster is not None and item.cluster == items[index - 1].cluster:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found
+
+
+def related(items: Iterable[Item]) -> list[list[Item]]:
+    """Groups of items that are akin, directly or through others: no two of a group may be in different splits."""
+    above: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while (parent := above.setdefault(key, key)) != key:
+            key = parent
+        return key
+
+    by_key = [(keys(item), item) for item in items]
+    for (form, *others), _ in by_key:
+        for other in others:
+            above[root(other)] = root(form)
+    groups: dict[str, list[Item]] = {}
+    for (form, *_), item in by_key:
+        groups.setdefault(root(form), []).append(item)
+    return list(groups.values())
+
+
+def keys(item: Item) -> list[str]:
+    """Items that share a key are akin: the normal form of the question, and the cluster where there is one."""
+    form = normal_form(item.question)
+    return [form] if item.cluster is None else [form, f"\0{item.cluster}"]
 
 
 def normal_form(question: str) -> str:

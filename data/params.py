@@ -21,7 +21,7 @@ class SuiteParams(Section):
 class DataParams(Section):
     train_items: int = Field(ge=10)
     calibration_share: float = Field(default=0.10, gt=0, lt=1, description="of the training items")
-    evaluation_items: int = Field(ge=50, description="item budget of the sequential test")
+    evaluation_items: int = Field(ge=50, description="item budget of the sequential test; a confirmation has as many")
     benchmark_items: int = Field(ge=1)
     suites: dict[str, SuiteParams] = Field(min_length=1)
 

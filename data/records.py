@@ -23,6 +23,7 @@ class Item(Record):
     kind: str = "problems"  # file in data/suites/ that made the item
     scoring: str = ""  # file in data/scoring/ that says when a reply is right; never empty, see below
     metadata: str | None = None  # JSON that this scoring rule needs besides the answer
+    cluster: str | None = None  # items that name the same one are not independent: they stay together
 
     @model_validator(mode="before")
     @classmethod

@@ -21,7 +21,7 @@ TIMEOUTS = RolloutTimeouts(
     call_s=10, answer_s=20, verify_s=60, ready_s=90, approval_s=60, switch_s=20, drain_s=20, finish_s=60
 )
 # Short windows, and latency limits for a machine whose cores also serve users, MLflow and the controller.
-PHASE: dict[str, Any] = {"interval_s": 2, "count": 3, "min_requests": 4, "suite_items": 6}
+PHASE: dict[str, Any] = {"interval_s": 2, "count": 3, "min_requests": 4, "suite_items": 12}
 CALM = {
     "before": {
         "ttft": "ttft_p95_ms <= max(3 * baseline_ttft_p95_ms, 2000)",

@@ -16,7 +16,7 @@ from core.progress import track
 from data.items import Prepared
 from drift import divergence
 from drift.divergence import TokenScores
-from evaluation.answers import read_kept, write_kept
+from evaluation.answers import digest, read_kept, write_kept
 from evaluation.systems import System
 from runtimes import Generation
 
@@ -34,7 +34,8 @@ def compare(
     vocabulary: int,
     folder: Path,
 ) -> list[TokenScores]:
-    """Scores of each row's answer tokens (without the end token), in order; `answers` are the reference's.
+    """Scores of each row's answer tokens (without the end token), in order; `answers` are the reference's,
+    the first one to each where several were sampled.
 
     At most `batch` sequences at once, fewer where `vocabulary` logits a position would not fit `MAX_BATCH_MIB`.
     """
@@ -47,7 +48,8 @@ def compare(
     starts = range(0, len(spoken), size)
     for start in track(starts, "teacher forcing", total=len(starts), unit="batch"):
         part = spoken[start : start + size]
-        path = folder / f"forced-{start:06d}-{len(part)}.parquet"
+        asked = [[row.item.id, row.prompt_ids, answer.token_ids] for row, answer in part]
+        path = folder / f"forced-{digest(asked)[:32]}.parquet"
         ids = [row.item.id for row, _ in part]
         made = _read(path, ids)
         if made is None:

@@ -19,7 +19,7 @@ Decode = Callable[[Sequence[int], Sequence[int]], str]  # prompt, answer → the
 MAX_EXAMPLES = 20  # flips in each direction that the record shows; the parquet file has all
 SIDE_FIELDS = (("ids", pa.list_(pa.int32())), ("text", pa.string()), ("right", pa.bool_()), ("finished", pa.bool_()))
 SCHEMA = pa.schema(
-    [("item_id", pa.string()), ("task", pa.string()), ("answer", pa.string())]
+    [("item_id", pa.string()), ("sample", pa.int32()), ("task", pa.string()), ("answer", pa.string())]
     + [(f"{side}_{name}", kind) for side in ("reference", "variant") for name, kind in SIDE_FIELDS]
 )
 
@@ -49,7 +49,8 @@ def save(path: Path, pairs: Sequence[Pair]) -> None:
     records: list[dict[str, Any]] = []
     for one in pairs:
         for sample in range(len(one.reference.answers)):
-            record: dict[str, Any] = {"item_id": one.item.id, "task": one.item.task, "answer": one.item.answer}
+            about = {"item_id": one.item.id, "sample": sample, "task": one.item.task, "answer": one.item.answer}
+            record: dict[str, Any] = dict(about)
             for name, side in (("reference", one.reference), ("variant", one.variant)):
                 answer = side.answers[sample]
                 values = (list(answer.token_ids), answer.text, side.right[sample], answer.finished)

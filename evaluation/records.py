@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from core.records import Interval, Record, VariantName, Verdict
-from drift.records import Look, Metric
+from drift.records import Look, Metric, Power
 
 
 class TaskAccuracy(Record):
@@ -29,6 +29,15 @@ class Flip(Record):
     direction: Literal["lost", "gained"]
 
 
+class Reply(Record):
+    """One answer of the original to a suite in which it is hardly ever right."""
+
+    suite: str
+    question: str
+    answer: str  # the right one
+    reply: str
+
+
 class Evaluation(Record):
     """Drift of one variant against the reference, on its serving runtime. The verdict is of its accuracy."""
 
@@ -45,18 +54,33 @@ class Evaluation(Record):
     reason: str
     margin_points: float
     alpha: float
-    items: int = 0
+    target: Literal["population", "benchmark"] = "population"  # items like these, or the finite benchmark itself
+    samples: int = 1  # answers to an item; an item's difference is one of means over them
+    attempt: int = 1  # at judging this recipe of this model; each goes on with the wealth that those before it lost
+    earlier_wealth: float = 1.0
+    items: int = 0  # of one cluster count once
     items_budget: int
     items_to_settle: int | None = None  # estimate; only when inconclusive
     accuracy_reference: Interval | None = None
     accuracy_variant: Interval | None = None
     delta_points: Interval | None = None
+    why_no_verdict: str | None = None  # the test could not have seen a loss, and which setting to change
+    reference_replies: list[Reply] = Field(default_factory=list)  # to a suite that is below evaluate.validity
+    power: list[Power] = Field(default_factory=list)  # what the test could be expected to say, before it began
     looks: list[Look] = Field(default_factory=list)
     by_task: list[TaskAccuracy] = Field(default_factory=list)
     metrics: list[Metric] = Field(default_factory=list)
     flip_examples: list[Flip] = Field(default_factory=list)
     wall_s: float
     peak_rss_mib: float
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether the estimate of the difference is: the test stopped because of it, so a pass looks too good.
+
+        The interval holds all the same.
+        """
+        return self.status == "measured" and self.items < self.items_budget
 
     @model_validator(mode="before")
     @classmethod

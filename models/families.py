@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from core.errors import SourceError, UnsupportedModelError
 from core.records import Record
@@ -34,6 +34,10 @@ COUNTS = (  # keys of config.json
 )  # fmt: skip
 LARGEST_COUNT = 2**31 - 1  # of any dimension, in every engine
 HEAD_DIM_MULTIPLE = 16  # of onnxruntime's GroupQueryAttention on a CPU
+NOT_APPLIED = {  # keys of generation_config.json that change what is drawn, and the value that turns each off
+    "repetition_penalty": 1, "no_repeat_ngram_size": 0, "min_p": 0, "typical_p": 1, "epsilon_cutoff": 0,
+    "eta_cutoff": 0,
+}  # fmt: skip
 WORKS = (
     "works: Qwen2ForCausalLM and LlamaForCausalLM (also DeepSeek-R1-Distill-Qwen and -Llama), unquantized, with full "
     "attention and rope type default, linear (Qwen2) or llama3 (Llama), head_dim a multiple of 16"
@@ -64,6 +68,39 @@ class Architecture(Record):
     bos_token_id: int | None
     pad_token_id: int | None
     parameters: int  # weights to store; tied embeddings are counted once
+
+
+class GenerationConfig(BaseModel):
+    """How the model's makers decode it, from generation_config.json; None: it does not say."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    do_sample: bool = False
+    temperature: float | None = Field(default=None, gt=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+
+    @property
+    def not_applied(self) -> list[str]:
+        """What else the file would have changed about sampling: nothing here does that."""
+        extra = self.model_extra or {}
+        return [f"{name} {extra[name]}" for name, off in NOT_APPLIED.items() if extra.get(name) not in (None, off)]
+
+
+def generation_config(folder: Path, sampled: bool) -> GenerationConfig:
+    """How the model in `folder` is decoded; no file: greedily, as transformers does.
+
+    Unless it is to be `sampled`, a file without do_sample is not read any further. Raises SourceError for a malformed
+    one.
+    """
+    path = folder / "generation_config.json"
+    found = _json(path) or {}
+    try:
+        return GenerationConfig.model_validate(found if sampled or found.get("do_sample") else {})
+    except ValidationError as error:
+        raise SourceError(
+            f"{path}: {_first_problem(error)}: mend the file, or set generation.decoding: greedy in params"
+        ) from error
 
 
 def read(folder: Path, where: str | None = None) -> Architecture:

@@ -46,7 +46,8 @@ class Params(CiSettings, RolloutSettings, SelectSettings):
                     f"generation.max_tokens ({self.generation.max_tokens}) fills without a prompt: raise it"
                 )
         splits.options(self.data)
-        metrics.choose(self.evaluate.metrics)
+        for recipe in self.recipes.values():
+            metrics.choose(self.evaluate.metrics, recipe.limits)
         return self
 
 

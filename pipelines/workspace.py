@@ -20,7 +20,7 @@ FOLDER = Path("workspaces")
 NAME = re.compile(r"params\.([a-z0-9][a-z0-9-]*)\.yaml")
 OWN = {"artifacts", "reports", "dvc.lock", str(PARAMS_FILE), ".dvc", ".git", ".gitignore", str(FOLDER)}
 OWN_PREFIXES = ("params.", "rollout.db", "mlflow.db-")  # sqlite puts its journals beside the file that a link names
-SHARED = ("mlflow.db", "mlartifacts", ".cache")  # may not be there yet
+SHARED = ("mlflow.db", "mlartifacts", ".cache", "attempts")  # may not be there yet
 
 
 def enter(chosen: Path) -> Path:

@@ -10,7 +10,7 @@ from drift.records import Metric
 from evaluation.records import Evaluation
 from report import text
 from report.material import Material, Variant
-from report.text import DASH, bounds, number, percent, signed, times
+from report.text import DASH, number, percent, signed, times
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,11 @@ def _accuracy(evaluations: Sequence[Evaluation | None]) -> list[TableRow]:
     def cells(show: Callable[[Evaluation], str]) -> list[str]:
         return [show(one) if one else DASH for one in evaluations]
 
-    deltas = cells(lambda e: signed(e.delta_points.value if e.delta_points else None))
+    lows = cells(lambda e: signed(e.delta_points.low if e.delta_points else None))
+    estimates = cells(lambda e: text.estimate(e.delta_points, e.is_biased))
     budgets = cells(lambda e: f"of {e.items_budget:,}")
     return [
-        TableRow("against the original", "points", deltas, notes=cells(lambda e: bounds(e.delta_points))),
+        TableRow("against the original, at worst", "points", lows, notes=estimates),
         TableRow("margin", "points", cells(lambda e: f"−{e.margin_points:g}")),
         TableRow(
             "exact match", "", cells(lambda e: percent(e.accuracy_variant.value if e.accuracy_variant else None))

@@ -23,7 +23,7 @@ from models.params import ModelParams, Recipe
 from registry import provenance
 from registry.provenance import Provenance
 from selection.params import SelectSettings
-from selection.records import Decision, GateResult
+from selection.records import Confirmation, Decision, GateResult
 from trt.params import CompileParams
 from trt.records import Compilation
 
@@ -92,6 +92,7 @@ class Material:
     provenance: Provenance
     data_docs: Path | None  # index.html of Great Expectations' site, from the project's root
     data_checks: DataChecks | None  # the same in short
+    confirmation: Confirmation  # of the winner, on items that no gate has seen
     compilations: list[Compilation]  # TensorRT engines, of the recipes that want them
 
     @property
@@ -141,6 +142,7 @@ def gather(settings: Settings) -> Material:
         provenance=provenance.read(),
         data_docs=index,
         data_checks=DataChecks.read_if_exists(DATA_CHECKS),
+        confirmation=Confirmation.read(paths.CONFIRMATION),
         compilations=[one for one in compilations if one is not None and (one.engines or one.failed)],
     )
 

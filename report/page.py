@@ -50,7 +50,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (text.signed, text.bounds, text.percent, text.number, text.times, text.figure, text.size)
+    filters = (text.signed, text.bounds, text.estimate, text.percent, text.number, text.times, text.figure, text.size)
     environment.filters |= {function.__name__: function for function in filters}
     environment.filters["cell"] = _markdown_cell
     environment.globals["divergence"] = text.divergence
@@ -60,6 +60,8 @@ def _environment() -> Environment:
 def _context(material: Material) -> dict[str, Any]:
     gates: list[str] = list(dict.fromkeys(gate.gate for gate in material.decision.gates))
     versions: dict[str, str] = {}
+    measured = [one.evaluation for one in material.shown if one.evaluation and one.evaluation.status == "measured"]
+    samples = max((one.samples for one in measured), default=1)
     on_gpu = gpu.tables({one.name: one.manifest_sha256 for one in material.variants if one.manifest_sha256})
     for one in material.variants:
         versions |= one.benchmark.machine.versions if one.benchmark else {}
@@ -67,6 +69,9 @@ def _context(material: Material) -> dict[str, Any]:
     return {
         "m": material,
         "decision": material.decision,
+        "decoding": text.decoding(samples),
+        "about": text.target(measured[0].target) if measured else "",
+        "powers": measured[0].power if measured else [],
         "chosen": material.chosen,
         "groups": comparison.groups(material),
         "tasks": comparison.tasks(material),

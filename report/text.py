@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from core.records import Interval
 from drift.records import Metric
@@ -21,6 +22,25 @@ def signed(value: float | None, digits: int = 2) -> str:
 def bounds(found: Interval | None, digits: int = 2) -> str:
     """The two ends of an interval, with signs: [−0.92, +0.72]."""
     return DASH if found is None else f"[{signed(found.low, digits)}, {signed(found.high, digits)}]"
+
+
+def estimate(found: Interval | None, biased: bool) -> str:
+    """What stands beside the lower bound: the estimate with its interval, and whether stopping has biased it."""
+    if found is None:
+        return ""
+    return f"estimate {signed(found.value)} {bounds(found)}" + (", biased by stopping early" if biased else "")
+
+
+def decoding(samples: int) -> str:
+    """How answers were made."""
+    return "greedy" if samples == 1 else f"sampled, {samples} answers to an item, whose mean counts"
+
+
+def target(name: Literal["population", "benchmark"]) -> str:
+    """What the verdict is about."""
+    if name == "benchmark":
+        return "The verdict is about this benchmark itself, which is finite: its items are read without replacement."
+    return "The verdict is about items like these."
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -96,8 +96,7 @@ def _workload(material: Material) -> list[str]:
 
 def _always(material: Material) -> list[str]:
     limit = material.settings.generation.max_tokens
-    notes = [
-        f"Answers beyond {number(limit)} new tokens.",
-        "Sampled decoding: every answer was decoded greedily.",
-    ]
+    notes = [f"Answers beyond {number(limit)} new tokens."]
+    if all(one.evaluation.samples == 1 for one in material.variants if one.evaluation):
+        notes.append("Sampled decoding: every answer was decoded greedily.")
     return notes if material.data_docs else [*notes, "Whether the data meet their expectations: no data docs found."]

@@ -12,13 +12,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pydantic import ConfigDict, Field
+
 from core.records import Record, Verdict
-from rollout.condition import ANSWERS, BASELINE, TRAFFIC, Condition, Missing
+from rollout.condition import ANSWERS, BASELINE, BOUNDS, LATENCY, PAIRED, TRAFFIC, Condition, Missing
 from rollout.params import AnalysisPhase
 from rollout.targets import Sample
 
 Outcome = Literal["Successful", "Failed", "Inconclusive", "Skipped"]
 Figures = dict[str, float | None]
+
+P95_ALPHA = 0.10  # chance that one end of a p95's interval is wrong at any of a phase's measurements
+# Mean square of the paired differences to expect where a phase should fail; only speed hangs on it.
+EXPECTED_SQUARE = 0.05
 
 
 class Answers(Record):
@@ -27,10 +33,20 @@ class Answers(Record):
     asked: int = 0
     answered: int = 0  # with some text, by the right digest, in time
     right: int = 0
+    # id of the item → answered rightly? None: not at all. In the order asked
+    by_question: dict[str, bool | None] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, by_question: Mapping[str, bool | None]) -> Answers:
+        given = [right for right in by_question.values() if right is not None]
+        return cls(asked=len(by_question), answered=len(given), right=sum(given), by_question=dict(by_question))
 
     def __add__(self, more: Answers) -> Answers:
         return Answers(
-            asked=self.asked + more.asked, answered=self.answered + more.answered, right=self.right + more.right
+            asked=self.asked + more.asked,
+            answered=self.answered + more.answered,
+            right=self.right + more.right,
+            by_question=self.by_question | more.by_question,
         )
 
 
@@ -44,6 +60,8 @@ class Checked(Record):
 class Measurement(Record):
     """One look at the figures."""
 
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # the upper bound of too few requests
+
     at: float  # UNIX time, seconds
     figures: Figures
     checks: dict[str, Checked]
@@ -52,7 +70,7 @@ class Measurement(Record):
 def window(first: Sample | None, last: Sample | None) -> Figures:
     """What happened between two samples; all None when they are not of one process."""
     if first is None or last is None or first.identity is None or first.identity != last.identity:
-        return dict.fromkeys(TRAFFIC)
+        return {name: None for name in TRAFFIC if name not in BOUNDS}
     requests = last.requests - first.requests
     rates = {
         f"{name}_rate": (getattr(last, kind) - getattr(first, kind)) / requests if requests > 0 else None
@@ -64,6 +82,57 @@ def window(first: Sample | None, last: Sample | None) -> Figures:
         "ttft_p95_ms": quantile(_difference(first.ttft_ms, last.ttft_ms), 0.95),
         "itl_p95_ms": quantile(_difference(first.itl_ms, last.itl_ms), 0.95),
     }
+
+
+def p95_bounds(first: Sample | None, last: Sample | None, looks: int) -> Figures:
+    """Bounds of each latency's true p95 from what happened between two samples, valid at `looks` such looks together.
+
+    They are order statistics: the number of requests at or below the true p95 is binomial, whatever the distribution
+    (David & Nagaraja, "Order Statistics", 2003, section 7.1). Read from the histogram, so known to within a bucket.
+    All None when the samples are not of one process, or nothing was counted.
+    """
+    from scipy.special import bdtrik
+
+    figures: Figures = dict.fromkeys(BOUNDS)
+    if first is None or last is None or first.identity is None or first.identity != last.identity:
+        return figures
+    alpha = P95_ALPHA / looks
+    for name in LATENCY:
+        histogram = _difference(getattr(first, f"{name}_ms"), getattr(last, f"{name}_ms"))
+        if (total := max(histogram.values(), default=0)) <= 0:
+            continue
+        low, high = 0.0, math.inf
+        if 0.05**total <= alpha:  # P(no request at or below)
+            low = quantile(histogram, (math.floor(bdtrik(alpha, total, 0.95)) + 1) / total) or 0.0
+        if 0.95**total <= alpha:  # P(all of them)
+            rank = math.ceil(bdtrik(1 - alpha, total, 0.95)) + 1
+            finite = max((count for bound, count in histogram.items() if math.isfinite(bound)), default=0)
+            high = (quantile(histogram, rank / total) if rank <= finite else None) or math.inf
+        figures |= {f"{name}_p95_low_ms": low, f"{name}_p95_high_ms": high}
+    return figures
+
+
+def paired(phase: AnalysisPhase, own: Answers, live: Answers) -> Figures:
+    """What the version lost or gained on the questions that the live slot answered, by the test of drift.sequential.
+
+    A question that the live slot did not answer compares nothing; one that only this slot did not answer is lost.
+    """
+    from drift.sequential import Design, State
+
+    differences = [
+        bool(right) - was for key, right in own.by_question.items() if (was := live.by_question.get(key)) is not None
+    ]
+    if not differences:
+        return dict.fromkeys(PAIRED)
+    design = Design(
+        margin=phase.answers_margin_points / 100,
+        alpha=phase.answers_alpha,
+        budget=phase.suite_items * phase.count,
+        expected_square=EXPECTED_SQUARE,
+    )
+    look = State(design).update(differences)
+    points = (look.delta_points, look.low_points, look.high_points)
+    return {name: value / 100 for name, value in zip(PAIRED, points, strict=True)}
 
 
 def quantile(histogram: Mapping[float, int], share: float) -> float | None:
@@ -100,14 +169,16 @@ def shares(answers: Answers | None) -> Figures:
 def measure(
     phase: AnalysisPhase, at: float, own: Figures, baseline: Figures | None, why_no_baseline: str = ""
 ) -> Measurement:
-    """Hold the figures against every condition. `baseline` None: nothing to compare with; such conditions are
-    skipped, and say why."""
+    """Hold the figures against every condition. `baseline` None, or `own` without the names in PAIRED: nothing to
+    compare with; such conditions are skipped, and say why."""
     figures = dict(own) | {BASELINE + name: value for name, value in (baseline or {}).items()}
     checks = {}
     for name, text in phase.success_condition.items():
         condition = Condition(text)
-        if baseline is None and any(used.startswith(BASELINE) for used in condition.names):
+        if baseline is None and any(used.startswith((BASELINE, *PAIRED)) for used in condition.names):
             checks[name] = Checked(outcome="Skipped", why=why_no_baseline or "nothing to compare with")
+        elif PAIRED[0] not in own and not condition.names.isdisjoint(PAIRED):
+            checks[name] = Checked(outcome="Skipped", why="the live slot was asked nothing before the switch")
         else:
             checks[name] = _check(condition, figures, phase.min_requests)
     return Measurement(at=at, figures=figures, checks=checks)

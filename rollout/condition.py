@@ -1,13 +1,19 @@
 """`success_condition`: arithmetic and comparisons on named figures, nothing else. No call, no attribute, no eval.
 
-| name | meaning, over one interval |
+| name | meaning |
 |---|---|
-| requests | finished requests |
+| requests | finished requests in this interval |
 | error_rate, empty_rate, truncated_rate | share of those (0 to 1) |
-| ttft_p95_ms, itl_p95_ms | from histograms, interpolated within a bucket |
+| ttft_p95_ms, itl_p95_ms | of this interval; from histograms, interpolated within a bucket |
+| ttft_p95_low_ms, ttft_p95_high_ms, itl_p95_low_ms, itl_p95_high_ms | of the phase so far: bounds of the true p95 |
 | asked | questions of the suite asked so far in this phase |
 | answered_share, right_share | share of those answered at all, and rightly |
 | baseline_… | the same of the live slot: before the switch over the same time, after it as it was before |
+| right_change | right_share minus the live slot's, over the questions that both were asked (-1 to 1) |
+| right_change_low, right_change_high | bounds of its true value, valid at every measurement together |
+
+`ttft_p95_low_ms <= limit` fails once a version is shown slower, `ttft_p95_high_ms <= limit` holds once it is shown to
+be fast enough. Too few requests (for the upper bound under 80, with six measurements) have the bounds 0 and infinity.
 
 `min`, `max`, `and`, `or`, `not`, `+ - * /` and comparisons (also chained) may be used.
 """
@@ -15,17 +21,21 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import ConfigError
 
-TRAFFIC = ("requests", "error_rate", "empty_rate", "truncated_rate", "ttft_p95_ms", "itl_p95_ms")
+LATENCY = ("ttft", "itl")
+BOUNDS = tuple(f"{name}_p95_{end}_ms" for name in LATENCY for end in ("low", "high"))
+TRAFFIC = ("requests", "error_rate", "empty_rate", "truncated_rate", "ttft_p95_ms", "itl_p95_ms", *BOUNDS)
 ANSWERS = ("asked", "answered_share", "right_share")
+PAIRED = ("right_change", "right_change_low", "right_change_high")
 BASELINE = "baseline_"
 LONGEST = 300  # characters; so that no nesting is too deep for Python, and no number too large for a float
-NAMES = (*TRAFFIC, *ANSWERS, *(BASELINE + name for name in (*TRAFFIC, *ANSWERS)))
+NAMES = (*TRAFFIC, *ANSWERS, *PAIRED, *(BASELINE + name for name in (*TRAFFIC, *ANSWERS)))
 
 _BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -107,7 +117,10 @@ def _value(node: ast.AST, figures: Mapping[str, float | None]) -> Any:
         assert isinstance(node.value, int | float)  # _check let nothing else through
         return float(node.value)
     if isinstance(node, ast.BinOp):
-        return _BINARY[type(node.op)](_value(node.left, figures), _value(node.right, figures))
+        result = _BINARY[type(node.op)](_value(node.left, figures), _value(node.right, figures))
+        if math.isnan(result):
+            raise Missing("a difference or product of bounds that are infinite")
+        return result
     if isinstance(node, ast.UnaryOp):
         value = _value(node.operand, figures)
         return not value if isinstance(node.op, ast.Not) else -value

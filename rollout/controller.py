@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 
 from core.errors import AssayError, RegistryError, RolloutError, TargetError
 from core.records import Verdict
@@ -46,11 +47,8 @@ class Controller:
     ) -> None:
         self._record, self._target, self._registry, self._who = record, target, registry, who
         self._settings, self._ask, self._report, self._hook = settings.rollout, ask, report, hook
-        self._questions = {
-            state: questions.items(settings, phase.suite_items * phase.count)
-            for state in PHASES
-            for phase in (effects.phase_of(self._settings, state),)
-        }
+        most = max(phase.suite_items * phase.count for phase in (self._settings.before, self._settings.after))
+        self._draw_questions = cache(lambda: questions.items(settings, most))  # takes a second, and few commands ask
         self._ready_at = self._resumed_at = time.time()
 
     def run(self, rollout: Rollout, until: State | None = None) -> Rollout:
@@ -82,7 +80,7 @@ class Controller:
         changes: dict[str, object] = {"left_at": None}
         if state in PHASES:
             changes |= {"first": None, "last": None, "taken": (), "measure_at": None}
-            changes |= {"own_answers": analysis.Answers(), "baseline_answers": analysis.Answers()}
+            changes |= {"own_answers": analysis.Answers()}
         if was in (State.VERIFYING, State.STARTING_PREVIEW):
             changes["identity"] = facts.mine.identity
         self._hook(f"before:{state}")
@@ -101,7 +99,7 @@ class Controller:
             target=self._target,
             registry=self._registry,
             ask=self._ask,
-            questions=self._questions,
+            questions=self._draw_questions() if effect is Effect.MEASURE else (),
             settings=self._settings,
             plan=rollout.plan,
             state=rollout.state,

@@ -11,12 +11,12 @@ from data.records import Item
 from models import manifest
 from rollout import analysis
 from rollout.aliases import Registry
-from rollout.analysis import Answers
+from rollout.analysis import Answers, Figures
 from rollout.params import AnalysisPhase, RolloutParams
 from rollout.questions import Ask
 from rollout.record import Progress
 from rollout.states import Effect, Plan, State
-from rollout.targets import Slot, Target
+from rollout.targets import Sample, Slot, Target
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class World:
     target: Target
     registry: Registry
     ask: Ask
-    questions: Mapping[State, Sequence[Item]]  # of each analysis phase, `suite_items` a measurement
+    questions: Sequence[Item]  # `suite_items` a measurement, from the first in each phase
     settings: RolloutParams
     plan: Plan
     state: State
@@ -91,15 +91,21 @@ def measure(world: World) -> Done:
     baseline_answers = progress.baseline_answers
     if compare and plan.from_version:
         baseline_answers += _questions(world, plan.from_slot, plan.from_version.digest)
-    figures = analysis.window(last_own, own) | analysis.shares(own_answers)
-    baseline = (
-        analysis.window(last_beside, beside) | analysis.shares(baseline_answers) if compare else progress.baseline
-    )
+    first_own, first_beside = progress.first
+
+    def figures_of(last: Sample | None, answers: Answers, slot_first: Sample | None, now: Sample | None) -> Figures:
+        bounds = analysis.p95_bounds(slot_first, now, phase.count)
+        return analysis.window(last, now) | bounds | analysis.shares(answers)
+
+    figures = figures_of(last_own, own_answers, first_own, own)
+    if compare or baseline_answers.by_question:
+        figures |= analysis.paired(phase, own_answers, baseline_answers)
+    baseline = figures_of(last_beside, baseline_answers, first_beside, beside) if compare else progress.baseline
     why = "no version was live" if plan.from_version is None else "what was live before was not measured"
     taken = analysis.measure(phase, world.now, figures, baseline, why)
     kept: dict[str, object] = {"own_answers": own_answers, "baseline_answers": baseline_answers}
     if compare:  # what the live slot did over the whole phase: the measure for after the switch
-        kept["baseline"] = analysis.window(progress.first[1], beside) | analysis.shares(baseline_answers)
+        kept["baseline"] = figures_of(first_beside, baseline_answers, first_beside, beside)
     outcome = "; ".join(f"{name} {check.outcome} ({check.why})" for name, check in taken.checks.items())
     return progress.model_copy(update=due | kept | {"taken": (*progress.taken, taken)}), outcome
 
@@ -162,13 +168,18 @@ DO: Mapping[Effect, Callable[[World], Done]] = {
 
 
 def _questions(world: World, slot: Slot, digest: str) -> Answers:
-    """This measurement's share of the phase's questions, asked of one slot."""
-    count = world.phase.suite_items
+    """This measurement's share of the phase's questions, asked of one slot.
+
+    After the switch: of those that the old slot answered before it, so that there is something to compare with.
+    """
+    count, known = world.phase.suite_items, world.progress.baseline_answers.by_question
+    paired = [item for item in world.questions if known.get(item.id) is not None]
+    questions = paired if paired and world.state is State.POST_PROMOTION_ANALYSIS else world.questions
     begin = len(world.progress.taken) * count
-    asked = world.questions.get(world.state, ())[begin : begin + count]
+    asked = questions[begin : begin + count]
     if not asked:
         return Answers()
     url = world.target.observe().slots[slot].url
     if url is None:
-        return Answers(asked=len(asked))
+        return Answers.of(dict.fromkeys((item.id for item in asked), None))
     return world.ask(url, digest, asked)

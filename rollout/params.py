@@ -56,6 +56,7 @@ class RolloutTimeouts(Section):
 
 
 QUESTIONS_AT_ONCE = 4  # of a suite, asked of one slot
+USUAL_SHARE = 0.25  # of `answer_s`: what an answer may take on average
 
 
 class AnalysisPhase(Section):
@@ -66,7 +67,11 @@ class AnalysisPhase(Section):
     failure_limit: int = Field(default=0, ge=0, description="failed measurements of one condition that are tolerated")
     inconclusive_limit: int = Field(default=1, ge=0)
     min_requests: int = Field(default=20, ge=1, description="in one interval; fewer are inconclusive")
-    suite_items: int = Field(default=8, ge=0, description="verifiable questions asked at each measurement")
+    suite_items: int = Field(default=40, ge=0, description="verifiable questions asked at each measurement")
+    answers_margin_points: float = Field(
+        default=2, ge=0, lt=100, description="loss of right answers that right_change_low and _high are sharpest at"
+    )
+    answers_alpha: float = Field(default=0.05, gt=0, lt=1, description="chance that one of them is ever wrong")
     success_condition: dict[str, str] = Field(min_length=1)
 
     @field_validator("success_condition")
@@ -80,13 +85,9 @@ class AnalysisPhase(Section):
         return conditions
 
     def deadline_s(self, answer_s: float) -> float:
-        """Twice the planned length and a minute: asking the questions takes time too.
-
-        Where one answer may take longer than that minute, as much more for each that is waited for; both slots are
-        asked before the switch.
-        """
+        """Twice the planned length, a minute, and time to ask the questions: before the switch of both slots."""
         waits = 2 * self.count * math.ceil(self.suite_items / QUESTIONS_AT_ONCE)
-        return 2 * self.interval_s * self.count + 60 + waits * max(0.0, answer_s - 60)
+        return 2 * self.interval_s * self.count + 60 + waits * USUAL_SHARE * answer_s
 
     @model_validator(mode="after")
     def _some_must_succeed(self) -> Self:

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from core import plugins
-from data import replies
+from core.progress import say
+from data import replies, splits
 from data.records import Item
 from data.scoring import is_right
 from rollout.analysis import Answers
@@ -20,17 +20,23 @@ from rollout.params import QUESTIONS_AT_ONCE, RolloutSettings
 Ask = Callable[[str, str, Sequence[Item]], Answers]
 
 DIGEST_HEADER = "x-assay-manifest"
-SEED_OFFSET = 7919  # other questions than those that the evaluation used
 
 
 def items(settings: RolloutSettings, count: int) -> list[Item]:
-    """`count` items of the suite that params name for rollouts; the same ones for every rollout, so that the old and
-    the new version answer the same questions."""
+    """`count` questions, shuffled over tasks, in no split of the evaluation; the same ones for every rollout.
+
+    Fewer, and said so, where the suite that params name for rollouts has no more.
+    """
     if count == 0:
         return []
-    suite = settings.data.suites[settings.rollout.suite or next(iter(settings.data.suites))]
-    module = plugins.load("data.suites", suite.kind)
-    return list(module.items(module.Options(**suite.options), count, settings.seed + SEED_OFFSET))
+    suite = settings.rollout.suite
+    found = splits.questions(settings.data, splits.options(settings.data), settings.seed, count, suite)
+    if len(found) < count:
+        say(
+            f"warning: rollout: {f'suite {suite!r} has' if suite else 'the suites have'} {len(found)} questions that "
+            f"are in no split, {count} are wanted: a small loss is found less often"
+        )
+    return found
 
 
 def asker(settings: RolloutSettings) -> Ask:
@@ -63,8 +69,12 @@ def asker(settings: RolloutSettings) -> Ask:
 
             with ThreadPoolExecutor(QUESTIONS_AT_ONCE) as pool:
                 replies = list(pool.map(reply, asked))
-        right = sum(text is not None and is_right(item, text) for item, text in zip(asked, replies, strict=True))
-        return Answers(asked=len(asked), answered=sum(text is not None for text in replies), right=right)
+        return Answers.of(
+            {
+                item.id: None if text is None else is_right(item, text)
+                for item, text in zip(asked, replies, strict=True)
+            }
+        )
 
     return ask
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from core.errors import RolloutError
 from core.records import Record
@@ -46,6 +46,8 @@ class Progress(Record):
     Column `notes` of the database.
     """
 
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # as in a Measurement
+
     verification: str | None = None
     identity: str | None = None
     left_at: float | None = None
@@ -53,7 +55,7 @@ class Progress(Record):
     first: tuple[Sample, Sample | None] | None = None  # own slot and baseline, at the phase's begin
     last: tuple[Sample, Sample | None] | None = None  # … at the last measurement
     own_answers: Answers = Answers()
-    baseline_answers: Answers = Answers()
+    baseline_answers: Answers = Answers()  # the live slot's, before the switch
     baseline: Figures | None = None  # the live slot's, before the switch
     taken: tuple[Measurement, ...] = ()
 

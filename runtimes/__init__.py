@@ -34,8 +34,22 @@ class Generation:
     finished: bool
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: greedy at temperature 0, else from the nucleus `top_p` of the `top_k` likeliest.
+
+    `top_k` 0 leaves all. `ignore_eos` goes on to `max_tokens` whatever comes (load tests).
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    ignore_eos: bool = False
+    top_k: int = 0
+
+
 class Runtime(Protocol):
-    """Greedy generation and teacher forcing over one loaded model."""
+    """Generation and teacher forcing over one loaded model."""
 
     name: str
     version: str
@@ -45,10 +59,15 @@ class Runtime(Protocol):
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """Greedy continuation of all `prompts` as one batch, in order, at most `max_tokens` new tokens each.
+        """Continuation of all `prompts` as one batch, in order, at most `max_tokens` new tokens each.
+
+        `sampling` has one entry a prompt (their `ignore_eos` is not read); None is greedy. With a seed, an answer
+        depends on its prompt and that seed, and on what shares the batch only as far as that changes the rounding of
+        logits.
 
         `ignore_eos` generates exactly `max_tokens` tokens (benchmarks). `on_step(i)` is called right after the i-th
         token (from 0) of the batch exists, so that a caller can time TTFT and ITL. Raises RequestError: see
@@ -63,19 +82,6 @@ class Runtime(Protocol):
     def close(self) -> None:
         """Free the model. Calling it twice is fine."""
         ...
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen: greedy at temperature 0, otherwise from the nucleus `top_p`.
-
-    `ignore_eos` goes on to `max_tokens` whatever comes (load tests).
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    ignore_eos: bool = False
 
 
 @dataclass(frozen=True)

@@ -110,10 +110,11 @@ class EchoRuntime:
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """See the contract; with `ignore_eos` the prompt is repeated."""
+        """See the contract; with `ignore_eos` the prompt is repeated. `sampling` has no effect."""
         check_ids(prompts, self._words.rows)
         answers = [answer(self._words, prompt) for prompt in prompts]
         if ignore_eos:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from core.errors import RuntimeFault
-from runtimes import Engine, Generation, Logits, TokenIds, Traits, check_ids
+from runtimes import Engine, Generation, Logits, Sampling, TokenIds, Traits, check_ids
 from runtimes.onnxruntime_genai import genai_config
 from runtimes.onnxruntime_genai.continuous_batching import ContinuousBatching
 from runtimes.onnxruntime_genai.genai_engine import GenaiEngine
+from runtimes.sampling import Sampler, next_tokens, samplers
 
-SEED = 0  # decoding is greedy; left unset, the engine draws one from the system: 12 ms of each first token here
+SEED = 0  # the engine draws nothing; left unset, it takes one from the system: 12 ms of each first token here
 TRAITS = Traits(
     max_sequences=32,  # onnxruntime-genai refuses a larger batch
     requirements=("onnxruntime", "onnxruntime-genai"),
@@ -40,7 +41,7 @@ def engine(folder: Path, threads: int, max_batch: int) -> Engine:
 
 
 class OrtRuntime:
-    """Greedy generation and teacher forcing through the same engine, graph and settings that serve."""
+    """Generation and teacher forcing through the same engine, graph and settings that serve."""
 
     name = genai_config.NAME
 
@@ -58,10 +59,11 @@ class OrtRuntime:
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """Greedy continuation of `prompts` as one batch; see the contract in runtimes/__init__.py."""
+        """Continuation of `prompts` as one batch; see the contract in runtimes/__init__.py."""
         check_ids(prompts, self._rows)
         longest = max(map(len, prompts))
         total = longest + max_tokens
@@ -70,10 +72,13 @@ class OrtRuntime:
                 f"prompt of {longest} tokens and max_tokens {max_tokens} exceed the model's context of "
                 f"{self._context}: lower generation.max_tokens"
             )
+        chosen_by = samplers(sampling, len(prompts))
         generator = self._generator(len(prompts), total, total if ignore_eos else 0)
         generator.append_tokens(self._padded(prompts))
         step = 0
         while not generator.is_done():
+            if any(chosen_by):
+                self._draw(generator, chosen_by, ignore_eos)
             generator.generate_next_token()
             if on_step:
                 on_step(step)
@@ -93,6 +98,16 @@ class OrtRuntime:
     def close(self) -> None:
         """Free the model."""
         self._model = None
+
+    def _draw(self, generator: Any, chosen_by: list[Sampler | None], ignore_eos: bool) -> None:
+        """Choose the tokens that the engine's greedy search takes next: it has one seed for the whole batch."""
+        logits = np.asarray(generator.get_logits())
+        rows = logits.reshape(len(chosen_by), -1)
+        if ignore_eos:
+            rows[:, list(self._eos)] = -np.inf  # as its own search does below `min_length`
+        only = np.full_like(rows, np.finfo(np.float32).min)
+        only[np.arange(len(rows)), next_tokens(chosen_by, rows)] = 0
+        generator.set_logits(only.reshape(logits.shape))
 
     def _generator(self, batch: int, max_length: int, min_length: int) -> Any:
         search = self._genai.GeneratorParams(self._model)

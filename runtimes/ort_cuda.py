@@ -7,6 +7,7 @@ Needs onnxruntime-gpu and onnxruntime-genai-cuda in place of the CPU wheels (the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import RuntimeFault
@@ -71,6 +72,7 @@ class EngineRuntime:
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
@@ -78,16 +80,16 @@ class EngineRuntime:
 
         `on_step(i)` is called when every running request has its i-th token.
         """
-        sampling = Sampling(ignore_eos=ignore_eos)
-        waiting = list(enumerate(prompts))
+        each = [replace(one, ignore_eos=ignore_eos) for one in sampling or [Sampling()] * len(prompts)]
+        waiting = list(enumerate(zip(prompts, each, strict=True)))
         places: dict[int, int] = {}  # handle → index of its prompt
         tokens: list[list[int]] = [[] for _ in prompts]
         finished = [False] * len(prompts)
         left, reported = set(range(len(prompts))), 0
         while left:
             while waiting and len(places) < self._engine.max_batch:
-                index, prompt = waiting.pop(0)
-                places[self._engine.submit(prompt, max_tokens, sampling)] = index
+                index, (prompt, how) = waiting.pop(0)
+                places[self._engine.submit(prompt, max_tokens, how)] = index
             for event in self._engine.step():
                 index = places[event.handle]
                 if event.finish == "error":

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from core.errors import RuntimeFault
 from host import gpu
 from models.families import Architecture
-from runtimes import Generation, Logits, TokenIds, Traits, check_ids
+from runtimes import Generation, Logits, Sampling, TokenIds, Traits, check_ids
+from runtimes.sampling import Sampler, next_tokens, samplers
 from trt import library, profiles
 from trt.library import Library
 from trt.profiles import Profile
@@ -56,7 +57,7 @@ def load(folder: Path, threads: int) -> TensorRTRuntime:
 
 
 class TensorRTRuntime:
-    """Greedy generation and teacher forcing over a session; what it may be asked is decided by its profiles."""
+    """Generation and teacher forcing over a session; what it may be asked is decided by its profiles."""
 
     name = "tensorrt"
 
@@ -71,6 +72,7 @@ class TensorRTRuntime:
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
@@ -79,10 +81,12 @@ class TensorRTRuntime:
         Raises RuntimeFault before the first step when a later one would exceed every profile.
         """
         check_ids(prompts, self._rows)
+        chosen_by = samplers(sampling, len(prompts))
         size = len(prompts) if on_step else self._largest
         answers: list[Generation] = []
         for start in range(0, len(prompts), size):
-            answers += self._generate(prompts[start : start + size], max_tokens, ignore_eos, on_step)
+            part = slice(start, start + size)
+            answers += self._generate(prompts[part], max_tokens, chosen_by[part], ignore_eos, on_step)
         return answers
 
     def logits(self, sequences: Sequence[TokenIds]) -> list[Logits]:
@@ -101,7 +105,12 @@ class TensorRTRuntime:
         self._session.close()
 
     def _generate(
-        self, prompts: Sequence[TokenIds], max_tokens: int, ignore_eos: bool, on_step: Callable[[int], None] | None
+        self,
+        prompts: Sequence[TokenIds],
+        max_tokens: int,
+        chosen_by: list[Sampler | None],
+        ignore_eos: bool,
+        on_step: Callable[[int], None] | None,
     ) -> list[Generation]:
         batch = Batch(prompts)
         feed = batch.prefill()
@@ -113,8 +122,11 @@ class TensorRTRuntime:
         finished = [False] * len(prompts)
         rows, at = list(range(len(prompts))), (batch.lengths - 1).tolist()
         for step in range(max_tokens):
-            logits = self._session.step(profile, feed)
-            tokens: list[int] = logits[rows, at].argmax(-1).tolist()
+            logits = self._session.step(profile, feed)[rows, at]
+            drawn = any(chosen_by)
+            tokens: list[int] = (
+                next_tokens(chosen_by, logits.float().cpu().numpy()) if drawn else logits.argmax(-1).tolist()
+            )
             for row, token in enumerate(tokens):
                 if token in ends:
                     finished[row] = True

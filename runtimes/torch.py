@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, Cache
 from transformers.cache_utils import DynamicLayer
 
 from models import families, manifest
-from runtimes import Generation, Logits, TokenIds, Traits, check_ids
+from runtimes import Generation, Logits, Sampling, TokenIds, Traits, check_ids
+from runtimes.sampling import Sampler, next_tokens, samplers
 
 TRAITS = Traits(requirements=("torch",), out_of_memory=("out of memory", "can't allocate memory"))
 # A finished row costs what a running one does, but leaving it out copies the KV cache: done once an eighth finished.
@@ -26,7 +27,7 @@ def load(folder: Path, threads: int, dtype: str = "float32") -> TorchRuntime:
 
 
 class TorchRuntime:
-    """Greedy generation and teacher forcing with transformers' own modelling code."""
+    """Generation and teacher forcing with transformers' own modelling code."""
 
     name = "torch"
     version = str(torch.__version__)
@@ -52,19 +53,25 @@ class TorchRuntime:
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """Greedy continuation of `prompts` as one left-padded batch; see the contract in runtimes/__init__.py.
+        """Continuation of `prompts` as one left-padded batch; see the contract in runtimes/__init__.py.
 
-        The tokens are those of transformers' own greedy `generate`; finished rows leave the batch, so it is faster.
+        Greedy tokens are those of transformers' own `generate`; finished rows leave the batch, so it is faster.
         """
         check_ids(prompts, self.architecture.vocabulary)
         with torch.inference_mode():
-            return self._generate(prompts, max_tokens, ignore_eos, on_step)
+            return self._generate(prompts, max_tokens, samplers(sampling, len(prompts)), ignore_eos, on_step)
 
     def _generate(
-        self, prompts: Sequence[TokenIds], max_tokens: int, ignore_eos: bool, on_step: Callable[[int], None] | None
+        self,
+        prompts: Sequence[TokenIds],
+        max_tokens: int,
+        chosen_by: list[Sampler | None],
+        ignore_eos: bool,
+        on_step: Callable[[int], None] | None,
     ) -> list[Generation]:
         ids, mask = _pad_left(prompts, self.device)
         cache = Cache(layers=[GrowingLayer() for _ in range(self.architecture.layers)])
@@ -77,7 +84,12 @@ class TorchRuntime:
             output = self.model(
                 ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
             )
-            tokens = output.logits[:, -1].argmax(-1)
+            logits = output.logits[:, -1]
+            if any(chosen_by):
+                drawn = next_tokens([chosen_by[row] for row in alive], logits.float().cpu().numpy())
+                tokens = torch.tensor(drawn, device=self.device)
+            else:
+                tokens = logits.argmax(-1)
             for row, token in zip(alive, tokens.tolist(), strict=True):
                 if token in ends:
                     finished[row] = True

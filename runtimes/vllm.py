@@ -71,7 +71,7 @@ def engine(folder: Path, threads: int, max_batch: int) -> Engine:
 
 
 class VllmRuntime:
-    """Greedy generation and teacher forcing through the engine that serves."""
+    """Generation and teacher forcing through the engine that serves."""
 
     name = "vllm"
 
@@ -89,10 +89,11 @@ class VllmRuntime:
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
-        """Greedy continuation of `prompts`, batched continuously; see the contract in runtimes/__init__.py.
+        """Continuation of `prompts`, batched continuously; see the contract in runtimes/__init__.py.
 
         `on_step(i)` is called when every running request has its i-th token: prompts may be read over many steps.
         """
@@ -102,7 +103,11 @@ class VllmRuntime:
         kind = RequestOutputKind.DELTA if on_step else RequestOutputKind.FINAL_ONLY
         ends = [] if ignore_eos else self._ends
         options = {"max_tokens": max_tokens, "ignore_eos": ignore_eos, "stop_token_ids": ends, "output_kind": kind}
-        names = [self._submit(prompt, max_tokens, options) for prompt in prompts]
+        each = sampling or [Sampling()] * len(prompts)
+        names = [
+            self._submit(prompt, max_tokens, options | _chosen_by(how))
+            for prompt, how in zip(prompts, each, strict=True)
+        ]
         tokens: dict[str, list[int]] = {name: [] for name in names}
         running, reported = set(names), 0
         while self._engine.has_unfinished_requests():
@@ -127,6 +132,7 @@ class VllmRuntime:
         check_ids(sequences, self._rows)
         options = {
             "max_tokens": 1,
+            "temperature": 0.0,
             "prompt_logprobs": -1,
             "logprobs": -1,
             "flat_logprobs": True,
@@ -157,7 +163,7 @@ class VllmRuntime:
                 f"{self._context}: lower generation.max_tokens or raise engine.max_model_len in the recipe's options"
             )
         name = str(next(self._names))
-        _add(self._engine, name, tokens, temperature=0.0, **options)
+        _add(self._engine, name, tokens, **options)
         return name
 
 
@@ -190,13 +196,11 @@ class VllmEngine:
             self._engine,
             str(handle),
             prompt,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=sampling.seed,
             max_tokens=max_tokens,
             ignore_eos=sampling.ignore_eos,
             stop_token_ids=sorted(ends),
             output_kind=RequestOutputKind.DELTA,
+            **_chosen_by(sampling),
         )
         self._running[handle] = ends
         return handle
@@ -275,6 +279,12 @@ def _add(engine: Any, name: str, tokens: TokenIds, **sampling: Any) -> None:
     from vllm.inputs import tokens_input
 
     engine.add_request(name, tokens_input(list(map(int, tokens))), SamplingParams(detokenize=False, **sampling))
+
+
+def _chosen_by(sampling: Sampling) -> dict[str, Any]:
+    """The part of vLLM's SamplingParams that chooses a token; a seed gives the request random numbers of its own."""
+    names = ("temperature", "top_p", "top_k", "seed")
+    return {name: getattr(sampling, name) for name in names}
 
 
 def _step(engine: Any) -> list[Any]:

@@ -5,35 +5,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks.records import Benchmark, Workload
 from core.records import Verdict, combined
+from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation
 from selection.gates import Evidence, judge
 from selection.params import SelectParams
-from selection.records import Decision, GateResult
+from selection.records import Confirmation, Decision, GateResult
 
 OBJECTIVE_UNITS = {"throughput": "tok/s", "latency": "ms", "size": "MiB"}
 STOPPED: dict[Verdict, str] = {"fail": "failed", "inconclusive": "was inconclusive"}
 
 
-def decide(evidence: Sequence[Evidence], select: SelectParams) -> Decision:
-    """Judge every variant, rank those that pass by the objective (ties by name) and say so in one sentence."""
+def decide(
+    evidence: Sequence[Evidence], select: SelectParams, evaluate: EvaluateParams, confirmation: Confirmation
+) -> Decision:
+    """Judge every variant, rank those that pass by the objective (ties by name) and say so in one sentence.
+
+    The first must be safe from luck among many: confirmed on other items, or judged at its share of alpha.
+    """
     judged = judge(evidence, select)
+    ranking, first = _rank(evidence, judged, select)
+    if first:
+        judged[first.variant].append(_luck(first, evidence, evaluate, confirmation))
+    chosen = first if first and judged[first.variant][-1].verdict == "pass" else None
     gates = [gate for own in judged.values() for gate in own]
-    passed = [item for item in evidence if combined(gate.verdict for gate in judged[item.variant]) == "pass"]
-    values = [(item.variant, objective_value(item.measured_benchmark, select.objective)) for item in passed]
-    sign = -1 if select.objective == "throughput" else 1
-    ranking = sorted(
-        ((name, value) for name, value in values if value is not None), key=lambda pair: (sign * pair[1], pair[0])
-    )
-    chosen = next((item for item in passed if ranking and item.variant == ranking[0][0]), None)
     reference = next((item for item in evidence if item.variant == select.compare_with), None)
     return Decision(
         variant=chosen.variant if chosen else None,
         manifest_sha256=chosen.manifest_sha256 if chosen else None,
-        sentence=_serve(chosen, reference, select.objective)
+        sentence=_serve(chosen, reference, select.objective, confirmation.evaluation)
         if chosen
         else f"Serve none of them. {stopped_by(gates)}",
         objective=select.objective,
@@ -41,6 +44,55 @@ def decide(evidence: Sequence[Evidence], select: SelectParams) -> Decision:
         ranking=ranking,
         objective_unit=OBJECTIVE_UNITS[select.objective],
     )
+
+
+def to_confirm(evidence: Sequence[Evidence], select: SelectParams, evaluate: EvaluateParams) -> Confirmation:
+    """The variant that has to be confirmed, still without evaluation; None, and why, where none has."""
+    if evaluate.many_recipes == "share_alpha":
+        return Confirmation(variant=None, manifest_sha256=None, why="the recipes share alpha")
+    _, first = _rank(evidence, judge(evidence, select), select)
+    if first is None:
+        return Confirmation(variant=None, manifest_sha256=None, why="no variant passed every gate")
+    if len(evidence) == 1:
+        return Confirmation(variant=None, manifest_sha256=None, why="there is one recipe, so none was chosen by luck")
+    return Confirmation(variant=first.variant, manifest_sha256=first.manifest_sha256, why="to be compared")
+
+
+def _rank(
+    evidence: Sequence[Evidence], judged: Mapping[str, Sequence[GateResult]], select: SelectParams
+) -> tuple[list[tuple[str, float]], Evidence | None]:
+    """Those that pass every gate, best first, with the objective's value; and the first."""
+    passed = [item for item in evidence if combined(gate.verdict for gate in judged[item.variant]) == "pass"]
+    values = [(item.variant, objective_value(item.measured_benchmark, select.objective)) for item in passed]
+    sign = -1 if select.objective == "throughput" else 1
+    ranking = sorted(
+        ((name, value) for name, value in values if value is not None), key=lambda pair: (sign * pair[1], pair[0])
+    )
+    return ranking, next((item for item in passed if ranking and item.variant == ranking[0][0]), None)
+
+
+def _luck(
+    first: Evidence, evidence: Sequence[Evidence], evaluate: EvaluateParams, confirmation: Confirmation
+) -> GateResult:
+    """Whether the first of many is more than the luckiest."""
+    assert first.evaluation is not None  # it passed the drift gate
+    limit = -first.evaluation.margin_points
+    if len(evidence) == 1:
+        return first.result("confirmed", "pass", "one recipe: none was chosen by luck")
+    if evaluate.many_recipes == "share_alpha":
+        alpha, recipes = first.evaluation.alpha, len(evidence)
+        shared = f"alpha {evaluate.alpha:g} is shared by {evaluate.alpha_shares} recipes, {alpha:.2g} each"
+        if alpha * recipes > evaluate.alpha * (1 + 1e-9):
+            why = f"{shared}, but there are {recipes}: set evaluate.alpha_shares to {recipes}"
+            return first.result("confirmed", "inconclusive", why, limit=limit, unit="points")
+        return first.result("confirmed", "pass", shared)
+    again = confirmation.evaluation
+    if again is None or confirmation.manifest_sha256 != first.manifest_sha256:
+        why = f"it was not compared on items that no gate has seen ({confirmation.why}): run `dvc repro`"
+        return first.result("confirmed", "inconclusive", why, limit=limit, unit="points")
+    value = again.delta_points.value if again.delta_points else None
+    why = f"on {again.items:,} items that no gate has seen, {again.reason}"
+    return first.result("confirmed", again.verdict, why, value, limit, "points")
 
 
 def objective_value(benchmark: Benchmark | None, objective: str) -> float | None:
@@ -70,13 +122,13 @@ def stopped_by(gates: Sequence[GateResult]) -> str:
     return "; ".join(f"{variant}: {', '.join(reasons)}" for variant, reasons in stops.items()) + "."
 
 
-def _serve(chosen: Evidence, reference: Evidence | None, objective: str) -> str:
+def _serve(chosen: Evidence, reference: Evidence | None, objective: str, again: Evaluation | None) -> str:
     """One sentence for a person: what to serve, what it gains over `compare_with`, what it costs in accuracy."""
     benchmark = chosen.measured_benchmark
     assert benchmark is not None  # it passed the benchmark gate
     baseline = reference.measured_benchmark if reference and reference is not chosen else None
     gain = {"throughput": _throughput, "latency": _latency, "size": _size}[objective](benchmark, baseline)
-    return f"Serve {chosen.variant}: {gain}; {_accuracy(chosen.evaluation)}."
+    return f"Serve {chosen.variant}: {gain}; {_accuracy(again or chosen.evaluation)}."
 
 
 def _throughput(benchmark: Benchmark, baseline: Benchmark | None) -> str:
@@ -115,11 +167,6 @@ def _accuracy(evaluation: Evaluation | None) -> str:
     assert evaluation.delta_points is not None
     delta = evaluation.delta_points
     return (
-        f"accuracy {_signed(delta.value)} points [{_signed(delta.low)}, {_signed(delta.high)}] against the original "
-        f"over {evaluation.items:,} items, within the {evaluation.margin_points:g}-point margin"
+        f"it loses at most {max(0.0, -delta.low):.2f} points of accuracy against the original "
+        f"({50 * (1 + delta.level):.4g} % sure, {evaluation.items:,} items, margin {evaluation.margin_points:g})"
     )
-
-
-def _signed(points: float) -> str:
-    """Two digits with a sign, and no negative zero."""
-    return f"{round(points, 2) + 0.0:+.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.records import Record, VariantName, Verdict
+from evaluation.records import Evaluation
 
 
 class GateResult(Record):
@@ -12,6 +13,18 @@ class GateResult(Record):
     limit: float | None
     unit: str
     verdict: Verdict
+    why: str
+
+
+class Confirmation(Record):
+    """The winner, compared with the original once more on items that no gate has seen.
+
+    `variant` is None where no comparison is due; `why` says why, or what came of it.
+    """
+
+    variant: VariantName | None
+    manifest_sha256: str | None
+    evaluation: Evaluation | None = None
     why: str
 
 

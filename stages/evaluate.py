@@ -20,16 +20,12 @@ from core.errors import VERSION_FAULTS, ResourceError, one_line
 from core.params import Seed
 from core.progress import say
 from data import items
-from data.items import Prepared
-from drift import metrics
 from drift.metrics import Pair
 from evaluation import pairs, run, systems
 from evaluation.params import EvaluateParams, GenerationParams
-from evaluation.records import Evaluation
-from evaluation.run import EvaluationPlan
-from evaluation.systems import System
+from evaluation.plan import make as make_plan
 from host.params import MachineParams
-from models import manifest, tokenizer
+from models import manifest
 from models.params import Recipes
 
 AGAINST = paths.ARTIFACTS / "against"
@@ -53,50 +49,42 @@ def main() -> None:
     runtimes.check_batch(runtime, settings.evaluate.batch, "evaluate.batch")
     if failure is None:
         runtimes.switch_interpreter_for(runtime)
-    rows = items.load(paths.DATA, "evaluation")
-    plan = EvaluationPlan(
-        name=name,
-        margin_points=settings.evaluate.margin_of(settings.recipe(name)),
-        evaluate=settings.evaluate,
-        metrics=metrics.choose(settings.evaluate.metrics),
-        max_tokens=settings.generation.max_tokens,
-        seed=settings.seed,
-        budget=len(rows),
-    )
+    rows, texts = items.load(paths.DATA, "evaluation"), items.load(paths.DATA, "text")
+    budget = len(items.clusters([row.item for row in rows]))
     if failure is None:
         systems.verified(folder, runtime)
     if against and (why_not := runtimes.why_not_here(manifest.verify(against).runtime)):
         raise ResourceError(f"{against} cannot answer on this machine: {why_not}")
     reference = systems.version(against, threads, "against") if against else systems.original(paths.MODEL, threads)
+    plan = make_plan(
+        name,
+        settings.recipe(name),
+        settings.evaluate,
+        settings.generation,
+        settings.seed,
+        paths.MODEL,
+        reference.sha256,
+        "evaluate",
+    )
     output = AGAINST / reference.sha256[:16] if against else paths.EVALUATION
 
     done: list[Pair] = []
     if failure:
-        found = run.unmeasured(plan, reference, manifest.NO_VERSION, runtime, "failed", failure.reason)
+        found = run.unmeasured(plan, reference, manifest.NO_VERSION, runtime, budget, "failed", failure.reason)
     elif why := runtimes.why_not_here(runtime):
-        found = run.unmeasured(plan, reference, manifest.digest(folder), runtime, "not_measured_here", why)
+        found = run.unmeasured(plan, reference, manifest.digest(folder), runtime, budget, "not_measured_here", why)
     else:
         try:
-            found, done = _compare(plan, reference, folder, rows, threads)
+            found, done = run.judge(plan, reference, folder, rows, texts, threads)
         except VERSION_FAULTS as error:
             if asked.strict or against:
                 raise
             why = f"evaluate failed: {one_line(error)}"
-            found = run.unmeasured(plan, reference, manifest.digest(folder), runtime, "failed", why)
+            found = run.unmeasured(plan, reference, manifest.digest(folder), runtime, budget, "failed", why)
     reference.close()
     pairs.save(output / f"{name}.parquet", done)
     found.save(output / f"{name}.json")
     say(f"evaluate: {name}: {found.verdict}: {found.reason}")
-
-
-def _compare(
-    plan: EvaluationPlan, reference: System, folder: Path, rows: list[Prepared], threads: int
-) -> tuple[Evaluation, list[Pair]]:
-    variant = systems.version(folder, threads, plan.name)
-    words = tokenizer.load(paths.MODEL)
-    compared = run.compare(plan, reference, variant, rows, words.answer, words.rows, paths.CACHE)
-    variant.close()
-    return compared
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m stages.prepare
 
-Writes core.paths.MODEL, DATA (train, calibration, evaluation, benchmark as parquet) and DATA_DOCS. Ends with an error
-where the model or a suite's files are no longer what core.paths.INPUTS says.
+Writes core.paths.MODEL, DATA (each of data.items.SPLITS as parquet) and DATA_DOCS. Ends with an error where the
+model or a suite's files are no longer what core.paths.INPUTS says.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.progress import say
 from data import inputs, items, splits
 from data.expectations import run, table
 from data.params import DataParams
-from evaluation.params import GenerationParams
+from evaluation.params import EvaluateParams, GenerationParams
 from models import families, preflight, source, tokenizer
 from models.params import ModelParams, Recipes
 
@@ -28,6 +28,7 @@ class Settings(Recipes):
     model: ModelParams
     data: DataParams
     generation: GenerationParams
+    evaluate: EvaluateParams
 
 
 def main() -> None:
@@ -43,8 +44,8 @@ def main() -> None:
     architecture = families.read(folder, settings.model.source)
     say(f"prepare: {settings.model.source}, {architecture.parameters:,} parameters")
 
-    wanted = splits.sizes(settings.data)
-    dealt = splits.deal(splits.draw(settings.data, options, settings.seed), wanted, settings.seed)
+    confirm = settings.evaluate.many_recipes == "confirm"
+    dealt = splits.split(settings.data, options, settings.seed, confirm)
     words = tokenizer.load(folder)
     prepared = {name: items.tokenize(part, words) for name, part in dealt.items()}
     say(f"prepare: {', '.join(f'{name} {len(part):,}' for name, part in prepared.items())} items tokenized")

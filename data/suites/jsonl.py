@@ -1,7 +1,8 @@
 """The user's own questions: a JSON Lines file with one object a line, say {"question": "2 + 2?", "answer": "4"}.
 
 UTF-8, with or without a byte order mark; lines end in `\\n` or `\\r\\n`. Text and numbers are taken as written: the
-answer 0.10 is "0.10". A question that stands there twice is asked once.
+answer 0.10 is "0.10". Exact repeats of a question, whatever its blanks, are one item. Lines that are not independent,
+say questions about one text, name the same `cluster`, which goes into one split as a whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -19,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import ConfigError, DataError
 from core.progress import say
 from data import replies
+from data.items import related
 from data.records import Item
 from data.scoring import Scoring, ideal, known
 from host import digests
@@ -38,6 +41,9 @@ class Options(BaseModel):
     answer: str = "answer"
     solution: str | None = Field(default=None, description="column of worked steps; calibration learns from them")
     task: str | None = Field(default=None, description="column that names a group; accuracy is shown for each")
+    cluster: str | None = Field(
+        default=None, description="column that names what an item shares with others, say a text that all ask about"
+    )
     scoring: Scoring = Field(default="boxed", description="file in data/scoring/ that says when a reply is right")
     scoring_column: str | None = Field(default=None, description="column that names each line's own such file")
     instruction: str = Field(default=replies.INSTRUCTION, description="put behind each question; may be empty")
@@ -49,14 +55,10 @@ def identity(options: Options) -> dict[str, str]:
 
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:
-    """`count` lines drawn at random; every line of the file is checked first."""
-    rows = _read(options)
-    if len(rows) < count:
-        raise DataError(
-            f"{options.path} has {len(rows)} different questions, but params ask for {count}: lower data.train_items "
-            "or data.evaluation_items, give this suite a smaller weight, or add lines"
-        )
-    yield from Random(seed).sample(rows, count)
+    """`count` lines drawn at random, those that are akin together; every line of the file is checked first."""
+    groups = related(_read(options))
+    Random(seed).shuffle(groups)
+    yield from islice(chain.from_iterable(groups), count)
 
 
 def _read(options: Options) -> list[Item]:
@@ -73,7 +75,13 @@ def _read(options: Options) -> list[Item]:
     rows = [_item(options, f"{options.path}, line {n}", n, line) for n, line in enumerate(lines, 1) if line.strip()]
     different: dict[str, Item] = {}
     for row in rows:
-        different.setdefault(" ".join(row.question.split()), row)
+        first = different.setdefault(" ".join(row.question.split()), row)
+        if " ".join(first.answer.split()) != " ".join(row.answer.split()):
+            lines_of = [item.id.removeprefix(f"{options.path.stem}-") for item in (first, row)]
+            raise DataError(
+                f"{options.path}, lines {' and '.join(lines_of)}: the same question with different answers, "
+                f"{first.answer[:40]!r} and {row.answer[:40]!r}: keep the right one"
+            )
     if len(different) < len(rows):
         say(f"{options.path}: lines left out because an earlier one asks the same: {len(rows) - len(different):,}")
     return list(different.values())
@@ -102,6 +110,7 @@ def _item(options: Options, where: str, number: int, line: str) -> Item:
         task=_text(row, options.task, where) if options.task else options.path.stem,
         question="\n".join(filter(None, (_text(row, options.question, where), options.instruction))),
         answer=_text(row, options.answer, where),
+        cluster=_text(row, options.cluster, where) if options.cluster else None,
     )
     if not options.solution:
         return item

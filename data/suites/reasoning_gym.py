@@ -5,18 +5,23 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import random
 from collections.abc import Iterator
+from itertools import chain, islice
+from itertools import count as numbers
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.errors import DataError
+from core.progress import say
 from data import replies
 from data.items import normal_form
 from data.records import Item
 from data.scoring.reasoning_gym import dataset, library
 
 KIND = "reasoning_gym"
+PAGE_ENTRIES = 500
 
 
 class Options(BaseModel):
@@ -39,18 +44,17 @@ class Options(BaseModel):
 
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:
-    """`count` items, the tasks in equal shares; DataError when a task runs out of distinct questions."""
-    names = list(options.tasks)
-    for place, name in enumerate(names):
-        wanted = count // len(names) + (place < count % len(names))
-        yield from _of_task(name, options.tasks[name], options.instruction, wanted, seed)
+    """`count` items, the tasks in turn, up to where one of them runs out of distinct questions."""
+    tasks = [_of_task(name, settings, options.instruction, seed) for name, settings in options.tasks.items()]
+    yield from islice(chain.from_iterable(zip(*tasks, strict=False)), count)
 
 
-def _of_task(name: str, settings: dict[str, Any], instruction: str, count: int, seed: int) -> Iterator[Item]:
-    size = 4 * count + 100  # entries are made one by one as they are asked for
+def _of_task(name: str, settings: dict[str, Any], instruction: str, seed: int) -> Iterator[Item]:
+    """Distinct questions, until more than three entries in four repeat one."""
     seen: set[str] = set()
-    for entry in dataset(name, json.dumps(settings), seed, size):
-        if len(seen) == count:
+    for number, entry in enumerate(_entries(name, json.dumps(settings), seed)):
+        if number >= 4 * len(seen) + 100:
+            say(f"reasoning-gym's '{name}' repeats itself after {len(seen)} distinct questions: widen its settings")
             return
         question = "\n".join(filter(None, (entry["question"], instruction)))
         key = normal_form(question)
@@ -73,8 +77,16 @@ def _of_task(name: str, settings: dict[str, Any], instruction: str, count: int, 
             answer=entry["answer"],
             metadata=metadata,
         )
-    if len(seen) < count:
-        raise DataError(
-            f"reasoning-gym's '{name}' gave {len(seen)} distinct questions of {count}: widen its settings, add "
-            "tasks, or lower data.train_items or data.evaluation_items"
-        )
+
+
+def _entries(name: str, settings: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Without end. Some tasks make as many entries at once as their data set is large, so it is taken in pages."""
+    for start in numbers(seed, PAGE_ENTRIES):  # the library adds an entry's place to the seed
+        for place in range(PAGE_ENTRIES):
+            state = random.getstate()
+            random.seed(start + place)  # list_functions draws from Python's own generator, whatever its seed
+            try:
+                entry = dataset(name, settings, start, PAGE_ENTRIES)[place]
+            finally:
+                random.setstate(state)
+            yield entry

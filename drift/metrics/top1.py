@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from drift import divergence
+from drift.divergence import TokenScores
 from drift.metrics import Comparison, MetricOptions
 from drift.proportion import wilson
-from drift.records import Metric
+from drift.records import Limit, Metric
 
-NAMES = ("top1_agreement",)
+OWN_NAMES = ("top1_agreement",)
+NAMES, OPTIONAL = divergence.names(OWN_NAMES)
+LIMITS = divergence.limits({"top1_agreement": Limit(at_least=0.90)})
 
 
 def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
+    """On the original's answers, and on the user's own text."""
+    return divergence.of_both(seen, _measure)
+
+
+def _measure(scores: Sequence[TokenScores], seed: int) -> list[Metric]:
     """The share with Wilson's interval at the effective sample size that the spread between items leaves (tokens over
     the design effect, Kish 1965); where all agree the items are what can be counted on, so that there is a width."""
-    scored = divergence.scored(seen.scores)
+    scored = divergence.scored(scores)
     if not scored:
         return []
     tokens = np.array([len(item.kl) for item in scored], dtype=np.float64)

@@ -5,16 +5,15 @@ completion. Here a step first prefills new prompts, then decodes one token for e
 than `CHUNK_TOKENS` are prefilled in chunks, one a step, so that they neither stop the others nor need much memory
 (logits are as long as the chunk). Same graph, same kernels, and in a test the same tokens as `Generator`.
 
-Top to bottom: the engine, a step's two halves, the KV cache, sampling.
+Top to bottom: the engine, a step's two halves, the KV cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +21,11 @@ from numpy.typing import NDArray
 from core.errors import RequestError, RuntimeFault
 from runtimes import Event, Sampling, TokenIds, check_ids
 from runtimes.onnxruntime_genai import genai_config
+from runtimes.sampling import Sampler, next_tokens, sampler
 
 CHUNK_TOKENS = 512  # prompt tokens, padding included, that one step prefills
 GROWTH_TOKENS = 256  # the KV cache grows by a multiple of this
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-
-Sampler: TypeAlias = Callable[[NDArray[Any]], int]
 
 
 @dataclass(eq=False)
@@ -169,10 +167,9 @@ class ContinuousBatching:
 
     def _next_tokens(self, sequences: list[Sequence], logits: NDArray[Any]) -> list[Event]:
         """The next token of each sequence from logits of shape (sequences, vocabulary)."""
-        likeliest = logits.argmax(-1).tolist()
+        tokens = next_tokens([sequence.sampler for sequence in sequences], logits)
         events = []
-        for index, sequence in enumerate(sequences):
-            token = sequence.sampler(logits[index]) if sequence.sampler else likeliest[index]
+        for sequence, token in zip(sequences, tokens, strict=True):
             if token in sequence.ends:
                 events.append(Event(sequence.handle, None, "stop"))
                 continue
@@ -251,23 +248,3 @@ class KvCache:
             place = ("cpu", 0, self._dtype, rows.shape, rows.ctypes.data)
             binding.bind_input(past, *place)
             binding.bind_output(present, *place)
-
-
-def sampler(sampling: Sampling) -> Sampler | None:
-    """A function from logits of shape (vocabulary,) to a token id, with random numbers of its own; None if greedy."""
-    if sampling.temperature == 0:
-        return None
-    random = np.random.default_rng(sampling.seed)
-
-    def choose(logits: NDArray[Any]) -> int:
-        scaled = logits.astype(np.float64) / sampling.temperature
-        shares = np.exp(scaled - scaled.max())
-        shares /= shares.sum()
-        if sampling.top_p < 1:
-            order = np.argsort(-shares, kind="stable")
-            before = np.cumsum(shares[order]) - shares[order]
-            shares[order[before >= sampling.top_p]] = 0  # the nucleus: the fewest tokens that reach top_p
-            shares /= shares.sum()
-        return int(random.choice(len(shares), p=shares))
-
-    return choose

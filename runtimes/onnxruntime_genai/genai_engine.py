@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import RuntimeFault
+from core.errors import RequestError, RuntimeFault
 from runtimes import Event, Sampling, TokenIds, check_ids
 from runtimes.onnxruntime_genai import genai_config
 
@@ -30,6 +30,7 @@ class GenaiEngine:
         self._rows = genai_config.rows(settings)
         self.context_tokens = int(settings["model"]["context_length"])
         built = settings.get("engine", {}).get("dynamic_batching")  # a graph built with paged attention says so
+        self._takes_seeds = bool(built)
         self.max_batch = min(max_batch, built.get("max_batch_size", max_batch)) if built else max_batch
         batching = {} if built else {"engine": {"static_batching": {"max_batch_size": max_batch}}}
         self._model: Any = self._genai.Model(genai_config.configure(self._genai, folder, threads, batching))
@@ -45,14 +46,17 @@ class GenaiEngine:
     def submit(self, prompt: TokenIds, max_tokens: int, sampling: Sampling) -> int:
         """See the contract."""
         check_ids([prompt], self._rows)
+        if sampling.seed is not None and not self._takes_seeds:
+            raise RequestError("this engine takes no seed: onnxruntime-genai has them with paged attention only")
         request = self._engine.create_request()
         options = self._genai.TurnOptions(request)
         options.set_max_generated_tokens(max_tokens)
-        options.set_do_sample(sampling.temperature > 0)
-        if sampling.temperature > 0:
+        drawn = sampling.temperature > 0 and sampling.top_k != 1  # it refuses a temperature where one token is left
+        options.set_do_sample(drawn)
+        if drawn:
             options.set_temperature(sampling.temperature)
             options.set_top_p(sampling.top_p)
-            options.set_top_k(0)
+            options.set_top_k(sampling.top_k)
             if sampling.seed is not None:
                 options.set_seed(sampling.seed)
         if sampling.ignore_eos:

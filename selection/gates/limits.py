@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.records import Verdict
 from drift.records import Metric
 from selection.gates import Evidence
 from selection.params import SelectParams
@@ -30,15 +29,12 @@ def _judge(item: Evidence, metric: Metric) -> GateResult:
     if metric.value is None or metric.count == 0:
         why = f"{metric.label}: too little data to hold it to {side} {limit:g}"
         return item.result(metric.name, "inconclusive", why, None, limit, unit)
-    low = metric.value if metric.low is None else metric.low
-    high = metric.value if metric.high is None else metric.high
-    best, worst = (low, high) if at_most else (high, low)
-
-    def allowed(value: float) -> bool:
-        return value <= limit if at_most else value >= limit
-
-    verdict: Verdict = "pass" if allowed(worst) else "inconclusive" if allowed(best) else "fail"
-    interval = "" if metric.level is None else f" [{low:.4g}, {high:.4g}] at {metric.level:.0%} confidence"
+    verdict = metric.verdict
+    interval = (
+        "" if metric.level is None else f" [{metric.low:.4g}, {metric.high:.4g}] at {metric.level:.0%} confidence"
+    )
+    if metric.needs_interval and metric.level is None:
+        interval = " (carried by too few items for an interval)"
     shown = f"{metric.label} {metric.value:.4g}{interval}"
     why = f"{shown} against {side} {limit:g}, {metric.count:,} {metric.counted}"
     return item.result(metric.name, verdict, why, metric.value, limit, unit)

@@ -117,6 +117,19 @@ def test_a_condition_as_promql() -> None:
     )
 
 
+def test_a_bound_as_promql_looks_at_the_whole_phase_and_is_unknown_only_without_requests() -> None:
+    phase = AnalysisPhase(interval_s=10, count=6, success_condition={"x": "requests > 0"})
+    own = '{digest="{{args.digest}}"}'
+    low, high = (promql._figure(f"ttft_p95_{end}_ms", phase) for end in ("low", "high"))
+    for sign, figure in (("-", low), ("+", high)):
+        assert figure == (
+            f"scalar(1000 * histogram_quantile(scalar(0.95 {sign} 0.4638 / "
+            f"sqrt(sum(increase(assay_ttft_seconds_count{own}[60s])))), "
+            f"sum by (le) (increase(assay_ttft_seconds_bucket{own}[60s]))))"
+        )
+    assert f" + 0 * {promql._figure('ttft_p95_ms', phase)})" in promql.query("ttft_p95_high_ms <= 5", phase)
+
+
 @pytest.mark.parametrize(
     ("text", "values", "holds"),
     [
@@ -132,5 +145,5 @@ def test_the_translation_means_the_same(text: str, values: tuple[float, float], 
     phase = AnalysisPhase(interval_s=30, success_condition={"x": text})
     arithmetic = promql.query(text, phase).split(" + 0 * ")[0].removeprefix("vector((")
     for name, value in zip(("error_rate", "baseline_error_rate"), values, strict=True):
-        arithmetic = arithmetic.replace(promql._figure(name, "[30s]"), str(value))
+        arithmetic = arithmetic.replace(promql._figure(name, phase), str(value))
     assert bool(eval(arithmetic.replace(" bool", ""), {"__builtins__": {}})) is holds

@@ -1,5 +1,7 @@
 """Every runtime against one contract: the tokens of transformers' own greedy generate, and torch's logits.
 
+Sampled tokens are those that `runtimes.sampling` draws from transformers' logits with the same seeds.
+
 A runtime joins by one line in `BUILDERS`: how to make the folder that it loads from a model's folder.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ import pytest
 from core import plugins
 from core.errors import RequestError
 from export import fused
-from runtimes import Runtime
+from runtimes import Generation, Runtime, Sampling
+from runtimes.sampling import candidates, sampler
 
 THREADS = 2
 MAX_TOKENS = 24
 PROMPT_LENGTHS = (9, 3, 14, 1, 6)
+DRAWN = (Sampling(0.8), Sampling(1.0, 0.9), Sampling(0.7, top_k=20), Sampling(1.5, 0.8, top_k=50))
 LOGIT_TOLERANCE = 1e-3  # absolute, of logits whose largest is about 30, in float32
 
 
@@ -48,6 +52,22 @@ class Case:
         if tuple(prompt) not in self.known:
             self.known[tuple(prompt)] = self._generate(prompt)
         return self.known[tuple(prompt)]
+
+    def drawn(self, prompt: list[int], sampling: Sampling) -> Generation:
+        """What the seed draws from the model's own logits, one token at a time over the whole sequence."""
+        import torch
+
+        choose = sampler(sampling)
+        assert choose is not None
+        tokens: list[int] = []
+        while len(tokens) < MAX_TOKENS:
+            with torch.inference_mode():
+                logits = self.model(torch.tensor([prompt + tokens])).logits[0, -1].numpy()
+            token = choose(logits)
+            if token in self.ends:
+                return Generation(tuple(tokens), finished=True)
+            tokens.append(token)
+        return Generation(tuple(tokens), finished=False)
 
     def _generate(self, prompt: list[int]) -> tuple[tuple[int, ...], bool]:
         import torch
@@ -191,3 +211,56 @@ def test_an_id_without_a_row_is_refused_by_name_and_the_next_prompt_is_answered(
         case.runtime.generate([[], [5]], 2)
     [answer] = case.runtime.generate([case.prompts[0]], MAX_TOKENS)
     assert (answer.token_ids, answer.finished) == case.expected(case.prompts[0])
+
+
+def seeded(sampling: Sampling, first: int, count: int) -> list[Sampling]:
+    return [replace(sampling, seed=first + index) for index in range(count)]
+
+
+@pytest.mark.parametrize("sampling", DRAWN, ids=str)
+def test_a_seed_draws_the_same_alone_and_in_any_batch(case: Case, sampling: Sampling) -> None:
+    prompts = [*case.prompts, case.prompts[0]]  # one of them twice, with another seed
+    asked = seeded(sampling, 5, len(prompts))
+    wanted = [case.drawn(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
+    assert len({answer.token_ids[:4] for answer in (wanted[0], wanted[-1])}) == 2, "another seed, another answer"
+    assert case.runtime.generate(prompts, MAX_TOKENS, sampling=asked) == wanted
+    assert case.runtime.generate(prompts[::-1], MAX_TOKENS, sampling=asked[::-1]) == wanted[::-1]
+    for prompt, one, answer in zip(prompts[:2], asked, wanted, strict=False):
+        assert case.runtime.generate([prompt], MAX_TOKENS, sampling=[one]) == [answer]
+
+
+def test_the_likeliest_token_alone_and_temperature_zero_are_greedy(case: Case) -> None:
+    """Also beside a prompt whose answer is drawn."""
+    greedy = [case.runtime.generate([prompt], MAX_TOKENS)[0] for prompt in case.prompts]
+    asked = [Sampling(2.0, top_k=1), Sampling(), Sampling(1.0, 1e-9), Sampling(2.0, 1.0, 7), Sampling(0.5, top_k=1)]
+    answers = case.runtime.generate(case.prompts, MAX_TOKENS, sampling=asked)
+    same = [one == other for one, other in zip(answers, greedy, strict=True)]
+    assert same == [True, True, True, False, True]
+
+
+def test_first_tokens_come_as_often_as_they_should(case: Case) -> None:
+    import torch
+    from scipy import stats
+
+    sampling, draws, batch = Sampling(0.8, 0.9, top_k=6), 1600, 16
+    with torch.inference_mode():
+        logits = case.model(torch.tensor([case.prompts[0]])).logits[0, -1].numpy()
+    ids, weights = candidates(logits, sampling)
+    assert 3 <= len(ids) <= 6
+    assert not set(ids) & case.ends, "an end token would not be seen"
+    seen = [
+        answer.token_ids[0]
+        for start in range(0, draws, batch)
+        for answer in case.runtime.generate([case.prompts[0]] * batch, 1, sampling=seeded(sampling, start, batch))
+    ]
+    assert set(seen) <= set(ids.tolist())
+    counts = [seen.count(token) for token in ids.tolist()]
+    assert stats.chisquare(counts, draws * weights / weights.sum()).pvalue > 0.001
+
+
+def test_drawing_with_ignore_eos_gives_exactly_max_tokens_and_each_prompt_needs_its_sampling(case: Case) -> None:
+    asked = seeded(Sampling(1.0), 0, len(case.prompts))
+    answers = case.runtime.generate(case.prompts, MAX_TOKENS, sampling=asked, ignore_eos=True)
+    assert [len(answer.token_ids) for answer in answers] == [MAX_TOKENS] * len(case.prompts)
+    with pytest.raises(ValueError, match="5 prompts with 4 samplings"):
+        case.runtime.generate(case.prompts, 2, sampling=asked[1:])

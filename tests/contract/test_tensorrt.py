@@ -24,11 +24,15 @@ from tests.contract.test_runtimes import (  # the same tests, on this module's `
     test_a_batch_gives_what_each_prompt_gives_alone_in_order,  # noqa: F401
     test_a_finished_batch_stops_early,  # noqa: F401
     test_a_large_batch_gives_the_same,  # noqa: F401
+    test_a_seed_draws_the_same_alone_and_in_any_batch,  # noqa: F401
+    test_drawing_with_ignore_eos_gives_exactly_max_tokens_and_each_prompt_needs_its_sampling,  # noqa: F401
     test_each_prompt_alone_gives_the_tokens_of_transformers,  # noqa: F401
+    test_first_tokens_come_as_often_as_they_should,  # noqa: F401
     test_ignore_eos_gives_exactly_max_tokens,  # noqa: F401
     test_logits_are_those_of_transformers,  # noqa: F401
     test_max_tokens_is_a_limit,  # noqa: F401
     test_on_step_is_called_once_for_each_token_of_the_batch,  # noqa: F401
+    test_the_likeliest_token_alone_and_temperature_zero_are_greedy,  # noqa: F401
     with_ends,
 )
 from tests.parts.ort_session import OrtSession

@@ -9,6 +9,7 @@ near tie, so distributions are compared.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from quantizers import Context
 from quantizers.parts import version
 from runtimes import Event, Logits, Runtime, Sampling, TokenIds, vllm
 from runtimes import torch as reference
+from runtimes.sampling import candidates
 
 pytestmark = pytest.mark.gpu
 MODEL = Path(__file__).parents[2] / "models/reference"
@@ -79,6 +81,44 @@ def test_an_answer_ends_at_the_end_token_or_the_limit(runtime: Runtime, prompts:
     for answer in runtime.generate(prompts, 64):
         assert 2 not in answer.token_ids
         assert answer.finished == (len(answer.token_ids) < 64)
+
+
+def test_a_seed_draws_the_same_again_and_beside_others(runtime: Runtime, prompts: list[list[int]]) -> None:
+    drawn = [Sampling(1.0, 0.95, seed, top_k=50) for seed in range(len(prompts))]
+    answers = runtime.generate(prompts, 24, sampling=drawn)
+    assert runtime.generate(prompts, 24, sampling=drawn) == answers
+    others = runtime.generate(
+        prompts, 24, sampling=[replace(one, seed=99 + index) for index, one in enumerate(drawn)]
+    )
+    assert all(one != other for one, other in zip(answers, others, strict=True))
+    alone = [runtime.generate([prompt], 24, sampling=[one])[0] for prompt, one in zip(prompts, drawn, strict=True)]
+    assert (
+        np.mean([one.token_ids[:4] == other.token_ids[:4] for one, other in zip(answers, alone, strict=True)]) > 0.5
+    )
+    assert len({answer.token_ids for answer in runtime.generate(prompts[:1] * 4, 24, sampling=drawn)}) == 4
+
+
+def test_the_likeliest_token_alone_is_greedy(runtime: Runtime, prompts: list[list[int]]) -> None:
+    only = [Sampling(2.0, top_k=1, seed=seed) for seed in range(len(prompts))]
+    both = zip(runtime.generate(prompts, 24, sampling=only), runtime.generate(prompts, 24), strict=True)
+    assert np.mean([one == other for one, other in both]) >= 0.75, "vLLM draws between equal logits, as bf16 has them"
+
+
+def test_first_tokens_come_as_often_as_they_should(runtime: Runtime, prompts: list[list[int]]) -> None:
+    """Over a flat distribution of several words, so that a top_k or top_p that is not applied shows."""
+    from scipy import stats
+
+    sampling, draws, batch = Sampling(2.0, 0.9, top_k=8), 1600, 16
+    ids, weights = candidates(runtime.logits(prompts[:1])[0][-1], sampling)
+    seen: list[int] = []
+    for start in range(0, draws, batch):
+        seeded = [replace(sampling, seed=start + index) for index in range(batch)]
+        answers = runtime.generate(prompts[:1] * batch, 1, ignore_eos=True, sampling=seeded)
+        seen += [answer.token_ids[0] for answer in answers]
+    assert 2 <= len(ids) <= 8
+    assert set(seen) <= set(ids.tolist())
+    counts = [seen.count(token) for token in ids.tolist()]
+    assert stats.chisquare(counts, draws * weights / weights.sum()).pvalue > 0.001
 
 
 def test_too_long_is_refused(runtime: Runtime) -> None:

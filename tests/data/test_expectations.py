@@ -25,7 +25,7 @@ def good(tiny_qwen2: Path) -> pd.DataFrame:
     data = DataParams.model_validate(
         {"train_items": 60, "evaluation_items": 60, "benchmark_items": 8, "suites": suites}
     )
-    dealt = splits.deal(splits.draw(data, splits.options(data), 1), splits.sizes(data), 1)
+    dealt = splits.split(data, splits.options(data), 1, confirm=True)
     words = tokenizer.load(tiny_qwen2)
     return table.build({name: tokenize(part, words) for name, part in dealt.items()}, MAX_TOKENS)
 

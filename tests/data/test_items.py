@@ -40,6 +40,31 @@ def test_a_split_kept_without_scoring_rules_has_that_of_its_kind(tmp_path: Path,
     assert items.load(tmp_path, "train")[0].item.scoring == item.scoring == scoring
 
 
+def test_a_split_kept_without_clusters_has_none(tmp_path: Path) -> None:
+    item = Item(id="a", suite="s", task="t", question="q", answer="1", cluster="c")
+    items.save(tmp_path, "train", [items.Prepared(item, (1,), ())])
+    assert items.load(tmp_path, "train")[0].item.cluster == "c"
+    path = tmp_path / "train.parquet"
+    pd.read_parquet(path).drop(columns="cluster").to_parquet(path)
+    assert items.load(tmp_path, "train")[0].item.cluster is None
+
+
+def test_an_empty_split_is_a_file_with_the_same_columns(tmp_path: Path) -> None:
+    items.save(tmp_path, "confirmation", [])
+    assert items.load(tmp_path, "confirmation") == []
+    assert list(pd.read_parquet(tmp_path / "confirmation.parquet").columns) == items.SCHEMA.names
+
+
+def test_consecutive_rows_of_one_cluster_are_one() -> None:
+    names = ["a", "a", None, None, "b", "a", "a", "a"]
+    rows = [
+        items.Prepared(Item(id=str(n), suite="s", task="t", question=f"q{n}", answer="1", cluster=name), (1,), ())
+        for n, name in enumerate(names)
+    ]
+    assert items.clusters([row.item for row in rows]) == [[0, 1], [2], [3], [4], [5, 6, 7]]
+    assert items.clusters([]) == []
+
+
 def test_missing_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train\.parquet not found: run"):
         items.load(tmp_path, "train")

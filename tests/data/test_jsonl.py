@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,9 @@ def test_columns_have_any_name(file: Path) -> None:
     assert found.solution == "1+1=2\n</think>\n\\boxed{2}"
 
 
-def test_a_file_with_too_few_questions(file: Path) -> None:
+def test_a_file_with_fewer_questions_gives_them_all(file: Path) -> None:
     content = lines({"question": "a", "answer": 1}, {"question": "b", "answer": 1}, {"question": " b", "answer": 1})
-    with pytest.raises(DataError, match=r"has 2 different questions, but params ask for 3: lower data\.train_items"):
-        read(file, content, 3, **PLAIN)
+    assert len(read(file, content, 3, **PLAIN)) == 2
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -117,9 +117,29 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_repeated_question_is_asked_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"question": question, "answer": n} for n, question in enumerate(["a  b", "c", "a b"])]
-    assert {item.answer for item in read(file, lines(*rows), 2, **PLAIN)} == {"0", "1"}
+    rows = [{"question": question, "answer": question[0]} for question in ("a  b", "c", "a b")]
+    assert [item.id for item in sorted(read(file, lines(*rows), 3, **PLAIN), key=lambda item: item.id)] == [
+        "mine-1",
+        "mine-2",
+    ]
     assert "mine.jsonl: lines left out because an earlier one asks the same: 1" in capsys.readouterr().err
+    with pytest.raises(
+        DataError, match=r"lines 1 and 4: the same question with different answers, 'a' and 'z': keep"
+    ):
+        read(file, lines(*rows, {"question": " a b", "answer": "z"}), 3, **PLAIN)
+
+
+def test_a_column_names_the_cluster(file: Path) -> None:
+    """And lines of one cluster are drawn one after another."""
+    rows: list[dict[str, Any]] = [
+        {"question": f"{letter}{n}?", "answer": 1, "text": n % 7} for n in range(30) for letter in "ab"
+    ]
+    found = [item.cluster for item in read(file, lines(*rows), 60, cluster="text", **PLAIN)]
+    assert len(list(groupby(found))) == len(set(found)) == 7
+    assert found != sorted(found, key=str), "clusters are in random order"
+    assert {item.cluster for item in read(file, lines(*rows), 60, **PLAIN)} == {None}
+    with pytest.raises(DataError, match="line 1: no column 'topic'"):
+        read(file, lines(*rows), 1, cluster="topic")
 
 
 def test_a_line_is_scored_by_the_rule_that_was_asked_for(file: Path) -> None:

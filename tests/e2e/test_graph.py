@@ -40,7 +40,7 @@ def test_repro_ends_in_a_registered_version(family: str, request: pytest.Fixture
     assert ran <= {
         "inputs",
         *(f"{stage}@int8-static" for stage in ("quantize", "compile", "evaluate", "benchmark")),
-        *("select", "report", "register"),
+        *("confirm", "select", "report", "register"),
     }
     assert "quantize@int8-static" in ran
 

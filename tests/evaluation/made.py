@@ -58,6 +58,7 @@ def project(folder: Path, model_folder: Path, prepared: Sequence[Prepared], **ev
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copytree(model_folder, folder / paths.MODEL)
     items.save(folder / paths.DATA, "evaluation", prepared)
+    items.save(folder / paths.DATA, "text", [])
 
 
 def version(

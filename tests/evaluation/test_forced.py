@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,22 @@ def test_what_is_kept_is_what_was_scored_and_a_spoilt_file_is_made_again(
         for one, other in zip(first, again, strict=True):
             assert one.nll_reference.tolist() == other.nll_reference.tolist()
     assert forced.compare(torch_system, torch_system, rows[:0], [], 2, width, tmp_path) == []
+
+
+@pytest.mark.parametrize("change", ["prompt", "answer"])
+def test_what_is_kept_of_another_prompt_or_answer_is_not_taken(
+    tmp_path: Path, tiny_qwen2: Path, torch_system: System, change: str
+) -> None:
+    """Under the same item: a suite was edited, or a sampled answer came out otherwise."""
+    rows, answers = made.rows(tiny_qwen2, 2), [Generation((5, 6, 7), True)] * 2
+    width = families.read(tiny_qwen2).vocabulary
+    first = forced.compare(torch_system, torch_system, rows, answers, 2, width, tmp_path)
+    if change == "prompt":
+        rows = [replace(rows[0], prompt_ids=rows[1].prompt_ids), rows[1]]
+    else:
+        answers = [Generation((5, 8, 7), True), answers[1]]
+    again = forced.compare(torch_system, torch_system, rows, answers, 2, width, tmp_path)
+    assert first[0].nll_reference.tolist() != again[0].nll_reference.tolist()
 
 
 def test_a_variant_that_overflows_is_named_with_its_item(

@@ -40,7 +40,7 @@ def extended(tiny_qwen2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     for name, text in _files().items():
         assert not (folder / name).exists()
         (folder / name).write_text(text)
-    questions = [{"question": f"Add {number} and {number * number}.", "answer": "?"} for number in range(2, 202)]
+    questions = [{"question": f"Add {number} and {number * number}.", "answer": "?"} for number in range(2, 302)]
     (folder / "questions.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in questions))
     params = yaml.safe_load((folder / "params.yaml").read_text())
     for place, line in _lines().items():

@@ -23,7 +23,8 @@ from registry.records import Registration
 from tests.report import fixtures, project
 
 STAGES = {
-    "select": {"deps": ["artifacts/evaluation", "artifacts/benchmark"], "outs": ["artifacts/decision.json"]},
+    "confirm": {"deps": ["artifacts/evaluation"], "outs": ["artifacts/confirmation.json"]},
+    "select": {"deps": ["artifacts/confirmation.json", "artifacts/benchmark"], "outs": ["artifacts/decision.json"]},
     "report": {"deps": ["artifacts/decision.json"], "outs": ["reports/index.html", "reports/summary.md"]},
     "register": {"deps": ["artifacts/decision.json", "reports/index.html"], "outs": ["artifacts/registration.json"]},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,9 +11,13 @@ import numpy as np
 from benchmarks.records import Benchmark, Percentiles, Spread, Workload
 from core.records import Interval, Verdict
 from drift.records import Look, Metric
+from evaluation.params import EvaluateParams
 from evaluation.records import Evaluation, Flip, TaskAccuracy
 from host.records import Machine
+from selection import ranking
 from selection.gates import Evidence
+from selection.params import SelectParams
+from selection.records import Decision
 
 TASKS = ("chain_sum", "gcd", "products", "word_problems")
 MACHINE = Machine(
@@ -176,6 +181,15 @@ def evidence(variant: str, **changes: Any) -> Evidence:
         "benchmark": benchmark(variant),
     }
     return Evidence(**(fields | changes))
+
+
+def decided(items: Sequence[Evidence], select: SelectParams, confirmed: Verdict = "pass") -> Decision:
+    """The decision, after a confirmation that said what the winner's evaluation did, but for its verdict."""
+    evaluate = EvaluateParams(chunk_items=1, batch=1, alpha=0.05, margin_points=1, teacher_forced_items=1, metrics={})
+    due = ranking.to_confirm(items, select, evaluate)
+    winner = next((item.evaluation for item in items if item.variant == due.variant), None)
+    again = winner.model_copy(update={"verdict": confirmed, "items": 1280}) if winner else None
+    return ranking.decide(items, select, evaluate, due.model_copy(update={"evaluation": again}))
 
 
 def interval(value: float, half: float, count: int) -> Interval:

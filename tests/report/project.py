@@ -16,16 +16,19 @@ from core import paths
 from evaluation.records import Evaluation
 from models import manifest
 from pipelines import params
+from selection.records import Confirmation
 from tests.report import fixtures
 
 ROOT = Path(__file__).parents[2]
 VARIANTS = ("fp32", "int8-static")
+SHARED_ALPHA = {"many_recipes": "share_alpha", "alpha": 0.2, "alpha_shares": 4}  # the records are at 0.05 each
 
 
 def build(root: Path, model: Path, **select: Any) -> params.Params:
     """Write the project into `root` and return its params; `select` changes keys of that section."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["select"].update(select)
+    raw["evaluate"] |= SHARED_ALPHA
     raw["recipes"] = {
         name: {"quantizer": "none", "runtime": "torch", "options": {}, "margin_points": fixtures.SHAPES[name].margin}
         for name in VARIANTS
@@ -39,6 +42,7 @@ def build(root: Path, model: Path, **select: Any) -> params.Params:
         facts = {"weights": "bfloat16", "compute": "float32"}
         manifest.write(folder, variant=name, recipe=settings.recipe(name), model_folder=model, facts=facts)
         save(root, fixtures.evaluation(name), fixtures.benchmark(name))
+    Confirmation(variant=None, manifest_sha256=None, why="the recipes share alpha").save(root / paths.CONFIRMATION)
     return settings
 
 

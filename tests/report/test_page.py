@@ -16,7 +16,8 @@ from core import params, paths
 from data.records import DataCheck, DataChecks
 from drift.records import Limit, Look, Metric
 from evaluation import run
-from evaluation.run import EvaluationPlan
+from evaluation.decoding import Decoding
+from evaluation.plan import EvaluationPlan
 from models import manifest
 from report import charts, gpu, material, page
 from report.svg import ROLES
@@ -178,9 +179,11 @@ def test_not_measured_here_and_a_missing_batch_are_said(root: Path) -> None:
 
 
 def test_what_would_settle_a_verdict_is_said_once_beside_it(root: Path) -> None:
-    plan = EvaluationPlan("int8-static", 0.25, params.load(material.Settings).evaluate, {}, 192, 1, 6000)
+    plan = EvaluationPlan(
+        "int8-static", 0.25, params.load(material.Settings).evaluate, {}, Decoding(192, 1, 1), 1, claim="made up"
+    )
     look = Look(items=6000, delta_points=-0.1, low_points=-0.6, high_points=0.4, items_to_settle=19000)
-    reason = run.reason(plan, look)
+    reason = run.reason(plan, look, 6000)
     settle: dict[str, Any] = {"verdict": "inconclusive", "items_to_settle": 19000, "margin_points": 0.25}
     project.save(root, fixtures.evaluation("int8-static", reason=reason, **settle), fixtures.benchmark("int8-static"))
     select.main()

@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {
     "poll_s": 0.002,
     "timeouts": {"call_s": 0.2, "ready_s": 0.6, "switch_s": 0.3, "drain_s": 0.3, "finish_s": 2, "approval_s": 0.3},
 }
-PHASE: dict[str, Any] = {"interval_s": 0.02, "count": 2, "inconclusive_limit": 0, "suite_items": 2}
+PHASE: dict[str, Any] = {"interval_s": 0.02, "count": 2, "inconclusive_limit": 0, "suite_items": 6}
 
 
 def settings(**changes: Any) -> RolloutSettings:
@@ -39,6 +39,7 @@ def settings(**changes: Any) -> RolloutSettings:
     rollout = raw["rollout"] | QUICK | changes
     for side in ("before", "after"):
         rollout[side] = raw["rollout"][side] | PHASE | changes.get(side, {})
+    raw["data"] |= {"train_items": 50, "evaluation_items": 50}  # they are drawn, to ask others
     own = {name: raw[name] for name in RolloutSettings.model_fields}
     return RolloutSettings.model_validate(own | {"rollout": rollout})
 
@@ -108,7 +109,7 @@ class Stage:
         number = next(number for number in self.folders if self.digest(number) == digest)
         live = self.target.observe().live
         wrong = number in self.wrong or (number in self.wrong_live and live is not None and url.endswith(live))
-        return Answers(asked=len(asked), answered=len(asked), right=0 if wrong else len(asked))
+        return Answers.of({item.id: not wrong for item in asked})
 
     def controller(
         self, hook: Callable[[str], None] = lambda moment: None, target: Target | None = None

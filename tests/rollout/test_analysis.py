@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,9 @@ from core.errors import ConfigError, TargetError
 from pipelines import params
 from rollout import analysis
 from rollout.analysis import Answers, Figures, Measurement, measure, quantile, verdict, window
-from rollout.condition import NAMES, Condition, Missing
+from rollout.condition import NAMES, PAIRED, Condition, Missing
 from rollout.params import AnalysisPhase
+from rollout.record import Progress
 from rollout.scrape import sample
 from rollout.targets import Sample
 from serving.metrics import Metrics
@@ -105,6 +107,93 @@ def test_beyond_the_last_bucket_is_its_bound_and_no_data_is_none() -> None:
     assert quantile({10.0: 0, math.inf: 5}, 0.95) == 10.0
     assert quantile({10.0: 0, math.inf: 0}, 0.95) is None
     assert quantile({}, 0.95) is None
+
+
+def _timed(times_ms: list[float], slot: str = "p1") -> Sample:
+    """A sample whose histogram has a bound for each millisecond."""
+    cumulative = {float(bound): sum(time <= bound for time in times_ms) for bound in range(1, 201)}
+    return Sample(1.0, slot, len(times_ms), ttft_ms=cumulative | {math.inf: len(times_ms)})
+
+
+def test_bounds_of_a_p95_are_order_statistics() -> None:
+    """Of 1 to 100 ms: P(Bin(100, 0.95) <= 88) is 0.43 % and P(<= 89) 1.15 %; P(>= 100) is 0.59 %, P(>= 99) 3.7 %."""
+    nothing = Sample(0.0, "p1")
+    found = analysis.p95_bounds(nothing, _timed([float(ms) for ms in range(1, 101)]), looks=10)
+    assert (found["ttft_p95_low_ms"], found["ttft_p95_high_ms"]) == pytest.approx((89, 100))
+    assert (found["itl_p95_low_ms"], found["itl_p95_high_ms"]) == (None, None), "nothing was counted"
+    few = analysis.p95_bounds(nothing, _timed([5.0] * 20), looks=6)
+    assert few["ttft_p95_high_ms"] == math.inf, "20 requests may all lie below the true p95"
+    assert few["ttft_p95_low_ms"] == pytest.approx(4.8, abs=0.2)
+    assert analysis.p95_bounds(nothing, _timed([5.0]), looks=6)["ttft_p95_low_ms"] == 0
+    beyond = analysis.p95_bounds(nothing, _timed([500.0] * 200), looks=6)
+    assert (beyond["ttft_p95_low_ms"], beyond["ttft_p95_high_ms"]) == (200, math.inf), "beyond the last bucket"
+    assert set(analysis.p95_bounds(nothing, _timed([5.0] * 100, "p2"), looks=6).values()) == {None}
+
+
+def test_a_bound_covers_the_true_p95_at_all_looks_together() -> None:
+    rng = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(400):
+        times = [float(ms) for ms in rng.uniform(0, 200, 240)]
+        looks = [analysis.p95_bounds(Sample(0.0, "p1"), _timed(times[: 40 * n]), looks=6) for n in range(1, 7)]
+        wrong += any((look["ttft_p95_low_ms"] or 0) > 190 for look in looks)
+    assert 0.01 < wrong / 400 < analysis.P95_ALPHA, "it can be wrong, and is rarely"
+
+
+def test_an_infinite_bound_is_kept_and_never_a_failure_by_itself() -> None:
+    phase = _phase(success_condition={"ttft": "ttft_p95_low_ms <= 2 * baseline_ttft_p95_high_ms"})
+    own: Figures = {"requests": 30, "ttft_p95_low_ms": 9.0}
+    baseline: Figures = {"requests": 30, "ttft_p95_high_ms": math.inf}
+    taken = measure(phase, 1.0, own, baseline)
+    assert taken.checks["ttft"].outcome == "Successful", "not shown slower"
+    progress = Progress(taken=(taken,), baseline=baseline)
+    assert Progress.model_validate_json(progress.model_dump_json()) == progress
+    with pytest.raises(Missing, match="infinite"):
+        Condition("itl_p95_high_ms - ttft_p95_high_ms < 1").holds(
+            dict.fromkeys(("itl_p95_high_ms", "ttft_p95_high_ms"), math.inf)
+        )
+
+
+def _asked(right: int, count: int, first: int = 0) -> Answers:
+    return Answers.of({str(at): at - first < right for at in range(first, first + count)})
+
+
+def test_answers_are_compared_question_by_question() -> None:
+    phase = AnalysisPhase(success_condition={"x": "requests > 0"})
+    live = Answers.of({"a": True, "b": True, "c": False, "d": None, "e": True})
+    own = Answers.of({"a": True, "b": None, "c": True, "d": True, "f": False})
+    assert (own.asked, own.answered, own.right) == (5, 4, 3)
+    found = analysis.paired(phase, own, live)
+    assert found["right_change"] == 0, "a kept, b lost as it was not answered, c won; d, e and f compare nothing"
+    equal = analysis.paired(phase, _asked(170, 240), _asked(170, 240))
+    assert equal["right_change_low"] is not None
+    assert -0.03 < equal["right_change_low"] < 0 < (equal["right_change_high"] or 0)
+    worse = analysis.paired(phase, _asked(130, 240), _asked(170, 240))
+    assert worse["right_change_high"] is not None
+    assert worse["right_change_high"] < -0.02
+    assert set(analysis.paired(phase, _asked(3, 3), _asked(3, 3, first=3)).values()) == {None}
+
+
+def test_without_answers_of_the_live_slot_a_change_is_skipped_and_said() -> None:
+    phase = _phase(success_condition={"answers": "right_change_high >= -0.02", "errors": "error_rate <= 0.01"})
+    own: Figures = {"error_rate": 0.0, "requests": 100}
+    for baseline, why in ((None, "no version was live"), ({}, "was asked nothing before the switch")):
+        taken = measure(phase, 1.0, own, baseline, "no version was live")
+        assert taken.checks["answers"].outcome == "Skipped"
+        found, said = verdict(phase, [taken] * 3)
+        assert found == "pass"
+        assert why in said
+    unknown = measure(phase, 1.0, own | dict.fromkeys(PAIRED), {})
+    assert unknown.checks["answers"].outcome == "Inconclusive", "asked, but nothing can be compared"
+
+
+def test_a_record_from_before_answers_were_kept_one_by_one_is_readable() -> None:
+    old = (
+        '{"own_answers": {"asked": 8, "answered": 8, "right": 7}, "baseline": {"ttft_p95_ms": 9.5, "right_share": 1}}'
+    )
+    found = Progress.model_validate_json(old)
+    assert found.own_answers.by_question == {}
+    assert analysis.shares(found.own_answers)["right_share"] == 7 / 8
 
 
 def _phase(**changes: Any) -> AnalysisPhase:

@@ -57,13 +57,17 @@ def url() -> Iterator[str]:
 
 def test_only_an_answer_of_the_right_version_counts(url: str) -> None:
     found = questions.asker(SETTINGS)(url, DIGEST, _Slot.items)
-    assert found == Answers(asked=6, answered=3, right=2)
+    assert (found.asked, found.answered, found.right) == (6, 3, 2)
+    assert found.by_question == dict(
+        zip([item.id for item in _Slot.items], [True, True, False, None, None, None], strict=True)
+    )
     assert {(request["path"], request["cache"]) for request in _Slot.seen} == {("/v1/chat/completions", "no-cache")}
 
 
 def test_a_slot_that_is_down_answered_nothing() -> None:
     found = questions.asker(SETTINGS)("http://127.0.0.1:1", DIGEST, _Slot.items)
-    assert found == Answers(asked=6, answered=0, right=0)
+    assert found == Answers.of({item.id: None for item in _Slot.items})
+    assert (found.asked, found.answered, found.right) == (6, 0, 0)
 
 
 def test_the_same_questions_for_every_version() -> None:

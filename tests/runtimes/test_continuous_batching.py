@@ -166,3 +166,39 @@ def test_prompts_that_hold_the_models_own_padding_are_answered_as_alone(engine: 
     while len(ends) < len(asked):
         collect(engine.step(), answers, ends)
     assert [tuple(answers.get(handle, ())) for handle in handles] == wanted
+
+
+def test_a_seed_draws_the_same_beside_others_and_the_likeliest_alone_is_greedy(
+    version: Path, alone: list[Generation]
+) -> None:
+    engine = ort.engine(version, 2, BATCH)
+
+    def drawn(indices: list[int], sampling: list[Sampling]) -> list[list[int]]:
+        asked = zip(indices, sampling, strict=True)
+        handles = [engine.submit(prompts()[index], MAX_TOKENS, one) for index, one in asked]
+        answers: dict[int, list[int]] = {}
+        ends: dict[int, str] = {}
+        while len(ends) < len(handles):
+            collect(engine.step(), answers, ends)
+        return [answers.get(handle, []) for handle in handles]
+
+    seeded = [Sampling(1.0, 0.95, seed, top_k=50) for seed in (1, 2, 3)]
+    together = drawn([2, 4, 5, 7], [*seeded, Sampling(2.0, top_k=1, seed=4)])
+    assert tuple(together[3]) == alone[7].token_ids
+    assert drawn([5], seeded[2:]) == together[2:3]
+    assert drawn([4, 2], seeded[1::-1]) == together[1::-1]
+    assert drawn([2], seeded[1:2]) != together[:1]
+
+
+def test_onnxruntime_genai_refuses_a_seed_where_it_has_none_and_goes_on(
+    version: Path, alone: list[Generation]
+) -> None:
+    engine = GenaiEngine(version, 2, BATCH)
+    with pytest.raises(RequestError, match="takes no seed"):
+        engine.submit(prompts()[2], MAX_TOKENS, Sampling(1.0, seed=1))
+    handle = engine.submit(prompts()[4], MAX_TOKENS, Sampling(1.5, top_k=1))
+    answers: dict[int, list[int]] = {}
+    ends: dict[int, str] = {}
+    while not ends:
+        collect(engine.step(), answers, ends)
+    assert tuple(answers[handle]) == alone[4].token_ids

@@ -29,8 +29,10 @@ class Scripted:
 
     def __init__(self, script: list[int]) -> None:
         self.script, self.requests, self.aborted = script, {}, []  # type: ignore[var-annotated]
+        self.asked: list[dict[str, Any]] = []
 
     def add_request(self, name: str, prompt: list[int], options: dict[str, Any]) -> None:
+        self.asked.append(dict(options))
         self.requests[name] = (options, iter(self.script[: options["max_tokens"]]))
 
     def has_unfinished_requests(self) -> bool:
@@ -81,6 +83,19 @@ def test_the_end_token_is_no_part_of_a_completion(scripted: tuple[Scripted, Path
     assert runtime.generate([[5]], 4, ignore_eos=True) == [Generation((11, 12, END, 13), finished=False)]
     with pytest.raises(RuntimeFault, match="exceed the engine's context of 32"):
         runtime.generate([[5]], 32)
+
+
+def test_each_request_is_drawn_with_its_own_settings_and_seed(scripted: tuple[Scripted, Path]) -> None:
+    runtime, engine = vllm.load(scripted[1], 1), vllm.engine(scripted[1], 1, 16)
+    how = [Sampling(0.6, 0.95, 7, top_k=20), Sampling(0.6, 0.95, 8)]
+    assert len(runtime.generate([[5], [6, 7]], 4, sampling=how)) == 2
+    runtime.generate([[5]], 4)
+    engine.submit([5], 4, how[0])
+    names = ("temperature", "top_p", "top_k", "seed")
+    asked = [tuple(options[name] for name in names) for options in scripted[0].asked]
+    assert asked == [(0.6, 0.95, 20, 7), (0.6, 0.95, 0, 8), (0.0, 1.0, 0, None), (0.6, 0.95, 20, 7)]
+    with pytest.raises(ValueError, match="zip"):
+        runtime.generate([[5], [6, 7]], 4, sampling=how[:1])
 
 
 def test_no_id_without_a_row_reaches_the_engine(scripted: tuple[Scripted, Path]) -> None:

@@ -13,14 +13,17 @@ from pydantic import ValidationError
 
 from benchmarks.measure.figures import percentiles
 from core import plugins
+from core.records import Verdict
 from drift.records import Limit, Metric
+from evaluation.params import EvaluateParams
+from selection import ranking
 from selection.gates import Evidence, latency
 from selection.gates.latency import MIN_P95_REQUESTS
 from selection.params import SelectParams, SelectSettings, SloParams
-from selection.ranking import decide
 from selection.records import GateResult
 from tests.report import fixtures
 
+EVALUATE = EvaluateParams(chunk_items=1, batch=1, alpha=0.05, margin_points=1, teacher_forced_items=1, metrics={})
 SELECT = SelectParams(
     objective="throughput",
     compare_with="fp32",
@@ -34,19 +37,52 @@ def changed(**changes: Any) -> SelectParams:
 
 
 def verdicts(item: Evidence, select: SelectParams = SELECT) -> dict[str, str]:
-    decision = decide([fixtures.evidence("fp32"), item], select)
+    decision = fixtures.decided([fixtures.evidence("fp32"), item], select)
     return {gate.gate: gate.verdict for gate in decision.gates if gate.variant == item.variant}
 
 
 def test_a_sound_variant_passes_every_gate_and_is_chosen_with_a_sentence() -> None:
-    decision = decide([fixtures.evidence(name) for name in fixtures.SHAPES], SELECT)
+    decision = fixtures.decided([fixtures.evidence(name) for name in fixtures.SHAPES], SELECT)
     assert decision.variant == "int8-static"
     assert decision.manifest_sha256 == fixtures.digest("int8-static")
     assert [name for name, _ in decision.ranking] == ["int8-static", "int8-weight", "fp16"]
     assert decision.sentence == (
         "Serve int8-static: 2.2x fp32's throughput at batch 16 (3,570 against 1,623 tok/s) at 30% of its size; "
-        "accuracy -0.10 points [-0.92, +0.72] against the original over 1,536 items, within the 1-point margin."
+        "it loses at most 0.92 points of accuracy against the original (97.5 % sure, 1,280 items, margin 1)."
     )
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+def test_the_winner_of_many_is_served_only_if_fresh_items_confirm_it(verdict: Verdict) -> None:
+    items = [fixtures.evidence(name) for name in fixtures.SHAPES]
+    decision = fixtures.decided(items, SELECT, confirmed=verdict)
+    assert decision.variant is None
+    assert decision.ranking[0][0] == "int8-static"
+    [gate] = [gate for gate in decision.gates if gate.gate == "confirmed"]
+    assert (gate.variant, gate.verdict) == ("int8-static", verdict)
+    assert "on 1,280 items that no gate has seen" in gate.why
+
+
+def test_a_confirmation_of_another_version_confirms_nothing() -> None:
+    items = [fixtures.evidence(name) for name in fixtures.SHAPES]
+    due = ranking.to_confirm(items, SELECT, EVALUATE)
+    again = fixtures.evaluation("int8-static")
+    other = due.model_copy(update={"evaluation": again, "manifest_sha256": "f" * 64})
+    for found in (due, other):
+        decision = ranking.decide(items, SELECT, EVALUATE, found)
+        assert decision.variant is None
+        assert "run `dvc repro`" in decision.sentence
+
+
+def test_recipes_that_share_alpha_are_judged_at_their_share() -> None:
+    items = [fixtures.evidence(name) for name in fixtures.SHAPES]
+    for alpha, shares, expected in ((0.25, 5, "int8-static"), (0.15, 3, None)):  # each was judged at 0.05
+        shared = EVALUATE.model_copy(update={"many_recipes": "share_alpha", "alpha": alpha, "alpha_shares": shares})
+        none_due = ranking.to_confirm(items, SELECT, shared)
+        assert none_due.variant is None
+        decision = ranking.decide(items, SELECT, shared, none_due)
+        assert decision.variant == expected
+    assert f"set evaluate.alpha_shares to {len(items)}" in decision.sentence
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -109,7 +145,7 @@ def test_what_is_wrong_stops_the_variant_at_its_gate(changes: dict[str, Any], ga
     item = fixtures.evidence("fp16", **changes)
     # Three witnesses, so that the machine of the one under test is the odd one out.
     others = [fixtures.evidence(name) for name in ("fp32", "int8-weight", "int8-static")]
-    decision = decide([*others, item], SELECT)
+    decision = fixtures.decided([*others, item], SELECT)
     result = next(one for one in decision.gates if one.variant == "fp16" and one.gate == gate)
     assert result.verdict == verdict
     assert result.why
@@ -119,10 +155,10 @@ def test_what_is_wrong_stops_the_variant_at_its_gate(changes: dict[str, Any], ga
 def test_of_a_recipe_that_failed_one_gate_tells_why() -> None:
     """And not how little was measured of it; the size of what it made is not known, so nothing is held to it."""
     failed = Evidence("fp32", "ort", None, "quantize failed: ExportError: wrong", evaluation=None, benchmark=None)
-    decision = decide([failed, fixtures.evidence("fp16")], SELECT)
+    decision = fixtures.decided([failed, fixtures.evidence("fp16")], SELECT)
     assert [gate.why for gate in decision.gates if gate.variant == "fp32"] == ["quantize failed: ExportError: wrong"]
     assert decision.sentence.startswith("Serve none of them. fp32: integrity failed (quantize failed: ExportError: ")
-    alone = decide([failed, fixtures.evidence("fp16")], changed(max_size_ratio=None))
+    alone = fixtures.decided([failed, fixtures.evidence("fp16")], changed(max_size_ratio=None))
     assert alone.variant == "fp16"
 
 
@@ -187,7 +223,7 @@ def test_a_limit_is_judged_by_the_whole_interval(
     low: float | None, value: float | None, high: float | None, at_most: str, at_least: str
 ) -> None:
     for limit, verdict in ((Limit(at_most=0.5), at_most), (Limit(at_least=0.5), at_least)):
-        decision = decide([fixtures.evidence("fp32"), limited(low, value, high, limit)], SELECT)
+        decision = fixtures.decided([fixtures.evidence("fp32"), limited(low, value, high, limit)], SELECT)
         (result,) = [gate for gate in decision.gates if gate.gate == "kl"]
         assert (result.variant, result.verdict, result.limit, result.unit) == ("fp16", verdict, 0.5, "nats")
         assert ("fp16" in [name for name, _ in decision.ranking]) == (verdict == "pass")
@@ -203,14 +239,23 @@ def test_gates_come_in_one_order() -> None:
     orders = [plugins.load("selection.gates", name).ORDER for name in plugins.known("selection.gates")]
     assert len(set(orders)) == len(orders)
     item = limited(0.1, 0.2, 0.3, Limit(at_most=0.5))
-    assert list(verdicts(item)) == ["integrity", "drift", "kl", "benchmark", "ttft_p95", "itl_p95", "size"]
+    assert list(verdicts(item)) == [
+        "integrity",
+        "drift",
+        "kl",
+        "benchmark",
+        "ttft_p95",
+        "itl_p95",
+        "size",
+        "confirmed",
+    ]
 
 
 def test_without_a_recipe_to_compare_with_nothing_is_compared() -> None:
     items = [fixtures.evidence(name) for name in fixtures.SHAPES]
-    alone = decide(items, changed(compare_with=None, max_size_ratio=None))
-    assert alone.sentence.startswith("Serve int8-static: 3,570 tok/s at batch 16, 8.6 MiB; accuracy ")
-    other = decide(items, changed(compare_with="fp16"))
+    alone = fixtures.decided(items, changed(compare_with=None, max_size_ratio=None))
+    assert alone.sentence.startswith("Serve int8-static: 3,570 tok/s at batch 16, 8.6 MiB; it loses at most ")
+    other = fixtures.decided(items, changed(compare_with="fp16"))
     assert other.sentence.startswith("Serve int8-static: 2.0x fp16's throughput at batch 16 (3,570 against 1,785")
 
 
@@ -231,7 +276,7 @@ def test_a_recipe_to_compare_with_must_be_one(select: dict[str, Any], message: s
 
 def test_the_size_gate_exists_only_with_a_limit_and_needs_fp32() -> None:
     assert "size" not in verdicts(fixtures.evidence("fp16"), changed(max_size_ratio=None))
-    alone = decide([fixtures.evidence("fp16")], SELECT)
+    alone = fixtures.decided([fixtures.evidence("fp16")], SELECT)
     assert {gate.gate: gate.verdict for gate in alone.gates}["size"] == "inconclusive"
 
 
@@ -241,7 +286,7 @@ def test_the_size_gate_exists_only_with_a_limit_and_needs_fp32() -> None:
 )
 def test_each_objective_ranks_by_its_own_figure(objective: str, best: str, unit: str) -> None:
     select = changed(objective=objective, max_size_ratio=None)
-    decision = decide([fixtures.evidence(name) for name in fixtures.SHAPES], select)
+    decision = fixtures.decided([fixtures.evidence(name) for name in fixtures.SHAPES], select)
     assert decision.variant == best
     assert decision.objective_unit == unit
     figures = [value for _, value in decision.ranking]
@@ -254,7 +299,7 @@ def test_none_passes_names_every_gate_and_variant() -> None:
         fixtures.evidence("fp32", evaluation=fixtures.evaluation("fp32", verdict="fail", reason="lost 3 points")),
         fixtures.evidence("fp16", benchmark=None),
     ]
-    decision = decide(items, SELECT)
+    decision = fixtures.decided(items, SELECT)
     assert decision.variant is None
     assert decision.manifest_sha256 is None
     assert decision.ranking == []
@@ -286,7 +331,7 @@ def test_only_a_variant_whose_every_gate_passes_is_ever_chosen(
         digest = fixtures.digest(name) if same else "0" * 64
         evaluation = fixtures.evaluation(name, verdict=verdict)
         items.append(fixtures.evidence(name, manifest_sha256=digest, benchmark=record, evaluation=evaluation))
-    decision = decide(items, select)
+    decision = fixtures.decided(items, select)
     clean = {
         name
         for name, (verdict, _, samples, same) in zip(fixtures.SHAPES, worlds, strict=False)
@@ -299,4 +344,6 @@ def test_only_a_variant_whose_every_gate_passes_is_ever_chosen(
     if decision.variant:
         assert decision.variant == decision.ranking[0][0]
         assert decision.manifest_sha256 == fixtures.digest(decision.variant)
-    assert decide(items[::-1], select).ranking == decision.ranking  # the order of the recipes does not decide
+    assert (
+        fixtures.decided(items[::-1], select).ranking == decision.ranking
+    )  # the order of the recipes does not decide

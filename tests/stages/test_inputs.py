@@ -20,7 +20,7 @@ from data.inputs import Inputs
 from tests.parts import mlflow_server, project
 from tests.parts.seaweed import S3, s3
 
-LINES = [{"question": f"Add {number} and {number * number}.", "answer": "?"} for number in range(2, 202)]
+LINES = [{"question": f"Add {number} and {number * number}.", "answer": "?"} for number in range(2, 302)]
 
 
 def _project(folder: Path, source: str) -> Path:

@@ -112,7 +112,7 @@ def test_a_gate_makes_the_verdict_stale_and_no_version(edited: Path) -> None:
     params = yaml.safe_load((edited / "params.yaml").read_text())
     params["recipes"]["int8-static"]["margin_points"] = 2.5
     (edited / "params.yaml").write_text(yaml.safe_dump(params))
-    assert _stale(edited) == {"evaluate@int8-static", "select", "report", "register"}
+    assert _stale(edited) == {"evaluate@int8-static", "confirm", "select", "report", "register"}
 
 
 def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> N
     params["recipes"]["new"] = {"quantizer": "another", "runtime": "another", "options": {}}
     (edited / "params.yaml").write_text(yaml.safe_dump(params))
     own = {f"{stage}@new" for stage in ("quantize", "compile", "evaluate", "benchmark")}
-    assert _stale(edited) == own | {"quantize@fp16", "compile@fp16", "select", "report", "register"}
+    assert _stale(edited) == own | {"quantize@fp16", "compile@fp16", "confirm", "select", "report", "register"}
 
 
 def test_ci_finds_a_stale_lock_in_a_fresh_clone(done: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtimes import Generation, Logits, TokenIds
+from runtimes import Generation, Logits, Sampling, TokenIds
 
 
 def load(folder: Path, threads: int) -> Canned:
@@ -39,6 +39,7 @@ class Canned:
         prompts: Sequence[TokenIds],
         max_tokens: int,
         *,
+        sampling: Sequence[Sampling] | None = None,
         ignore_eos: bool = False,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Generation]:
