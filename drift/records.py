@@ -48,8 +48,9 @@ class Look(Record):
     """What the sequential test knows after `items` items, in percentage points of accuracy.
 
     [low_points, high_points] is a confidence sequence of level 1 - 2 alpha. `is_futile`: neither verdict is likely
-    within the budget. `items_to_settle`: about how many items in all would decide if the difference goes on as seen;
-    None when decided, or when it sits on the margin.
+    within the budget. `items_to_settle`: after so many items in all about 90 % of such tests are decided, if the
+    difference goes on as seen; None when decided, or when it sits on the margin. `log_wealth`: natural log of what is
+    left now of the passing side's wealth (it began with 0): where it is below 0, a new attempt begins with less.
     """
 
     items: int
@@ -59,3 +60,20 @@ class Look(Record):
     verdict: Verdict = "inconclusive"
     is_futile: bool = False
     items_to_settle: int | None = None
+    log_wealth: float = 0.0
+
+
+class Power(Record):
+    """What a test can be expected to say, by simulation (drift/power.py): chances in [0, 1], mean numbers of items.
+
+    `discordance` is the share of answers that change between right and wrong; an item's difference is a mean over
+    `samples` of them. At twice the margin the variant is that much worse.
+    """
+
+    discordance: float
+    samples: int
+    budget_items: int
+    pass_if_equal: float
+    items_if_equal: float
+    fail_at_twice_the_margin: float
+    items_at_twice_the_margin: float

@@ -21,7 +21,7 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
         return []
     nll = np.array([item.nll_reference.sum() for item in items])
     excess = np.array([item.nll_variant.sum() for item in items]) - nll
-    ratio = divergence.per_token(excess, items, seen.seed, np.exp)
+    ratio = divergence.per_token(excess, items, seen.seed, math.exp)
     reference = math.exp(float(nll.sum()) / ratio.count)
     metric = partial(Metric, group=divergence.GROUP, unit="ratio", counted="tokens")
     return [

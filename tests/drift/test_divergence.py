@@ -81,7 +81,7 @@ def test_figures_rest_on_their_counts_and_more_noise_drifts_more() -> None:
 
 def test_intervals_are_clustered_by_item() -> None:
     """Forty copies of a token carry no more than one: repeating tokens inside items must not narrow the interval."""
-    values = RNG.exponential(1.0, 25)
+    values = RNG.exponential(1.0, 100)
 
     def widths(copies: int) -> list[float]:
         items = [
@@ -106,6 +106,36 @@ def test_bootstrap_covers_the_mean() -> None:
         found = divergence.per_token([item.kl.sum() for item in data], data, seed=run)
         covered += found.low <= 1.0 <= found.high
     assert covered / 300 >= 0.88
+
+
+def rare(events: int, items: int = 100) -> list[TokenScores]:
+    """Items of ten tokens; in the first `events` of them one token has a KL, and an excess, of 2 nats."""
+    zero, hit = np.zeros(10), np.array([2.0, *[0.0] * 9])
+    return [TokenScores(kl, zero, zero, kl) for kl in [hit] * events + [zero] * (items - events)]
+
+
+def test_a_mean_that_few_items_carry_has_no_interval() -> None:
+    few, enough = (seen.teacher_forced(rare(events), seed=3)["kl_mean_nats"] for events in (19, 20))
+    assert value(few) == pytest.approx(0.038)
+    assert (few.low, few.high, few.level, few.count) == (None, None, None, 1000)
+    assert bounds(enough)[0] < 0.04 < bounds(enough)[2]
+    assert enough.level == 0.95
+
+
+def test_the_perplexity_ratio_allows_for_what_was_not_seen() -> None:
+    """One token of 1,000 is 2 nats worse: up to 5.57 such tokens (Poisson, 97.5 %) are possible."""
+    low, ratio, high = bounds(seen.teacher_forced(rare(1), seed=3)["perplexity_ratio"])
+    assert low < 1.0
+    assert ratio == pytest.approx(np.exp(2 / 1000))
+    assert np.exp(5.57 * 2 / 1000) < high < np.exp(12 * 2 / 1000)
+
+
+def test_resampling_sees_that_the_spread_is_skewed() -> None:
+    """Of a skewed figure more lies above the mean of the data than below: the upper arm is the longer one."""
+    values = np.random.default_rng(4).gamma(0.3, 1, 200)
+    skewed = [TokenScores(np.full(4, value), *[np.ones(4)] * 3) for value in values]
+    low, mean, high = bounds(seen.teacher_forced(skewed, seed=4)["kl_mean_nats"])
+    assert high - mean > 1.15 * (mean - low)
 
 
 def test_full_agreement_still_has_a_width_and_one_item_has_no_interval() -> None:
