@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy.stats import binom
@@ -44,7 +45,7 @@ def percentiles(values: Sequence[float], independent: Sequence[float] = ()) -> P
     """
     p50, p95, p99 = (float(value) for value in np.percentile(values, [50, 95, 99]))
     ordered, requests = sorted(independent), len(independent)
-    low, high = int(binom.ppf(0.05, requests, 0.95)), int(binom.ppf(0.95, requests, 0.95)) + 1  # k, from 1
+    low, high = _ranks(requests)
     return Percentiles(
         p50=p50,
         p95=p95,
@@ -54,6 +55,12 @@ def percentiles(values: Sequence[float], independent: Sequence[float] = ()) -> P
         p95_high=max(ordered[high - 1], p95) if requests and high <= requests else None,
         requests=requests,
     )
+
+
+@cache
+def _ranks(requests: int) -> tuple[int, int]:
+    """k of the lower and of the upper bound, from 1; 0, or more than `requests`, where there is none."""
+    return int(binom.ppf(0.05, requests, 0.95)), int(binom.ppf(0.95, requests, 0.95)) + 1
 
 
 def quantiles(values: Sequence[float]) -> list[float]:
