@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 Weights = dict[str, "torch.Tensor"]
 WEIGHTS = "model.safetensors"
+KEPT_SHARE = 4  # a quarter of the usual prompt: half of it may be no more than a chat template's own words
 CHUNK_ITEMS = 64  # a look after fewer items than params say: most faults show in the first
 
 
@@ -88,14 +89,15 @@ def _shuffled_heads(weights: Weights, config: Mapping[str, Any]) -> None:
             weights[name] = weights[name].roll(head_dim, 0)
 
 
-def _rounded(bits: int) -> Callable[[Weights, Mapping[str, Any]], None]:
-    """Every matrix to the nearest of 2^bits levels, one scale an output channel: no blocks, no compensation."""
+def _rounded(bits: int, *, by_channel: bool) -> Callable[[Weights, Mapping[str, Any]], None]:
+    """Every matrix to the nearest of 2^bits levels, with one scale or one an output channel: no compensation."""
 
     def change(weights: Weights, config: Mapping[str, Any]) -> None:
         top = 2 ** (bits - 1) - 1
         for name, values in weights.items():
             if values.ndim == 2:
-                scale = values.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / top
+                largest = values.float().abs().amax(1, keepdim=True)
+                scale = (largest if by_channel else largest.max()).clamp(min=1e-12) / top
                 weights[name] = ((values.float() / scale).round() * scale).to(values.dtype)
 
     return change
@@ -120,12 +122,12 @@ def _reweighted(change: Callable[[Weights, Mapping[str, Any]], None]) -> Callabl
 
 
 class TruncatedContext:
-    """A runtime that sees the last `kept` tokens of a prompt. `prompts` are those that it is going to be asked."""
+    """A runtime that sees the last `kept` tokens of a prompt. `prompts` are all that it will be asked."""
 
     def __init__(self, healthy: Runtime, prompts: Sequence[TokenIds]) -> None:
         self.name, self.version, self.close = healthy.name, healthy.version, healthy.close
         self._healthy, self._prompts = healthy, {tuple(prompt) for prompt in prompts}
-        self.kept = int(statistics.median(map(len, prompts))) // 2
+        self.kept = int(statistics.median(map(len, prompts))) // KEPT_SHARE
 
     def generate(self, prompts: Sequence[TokenIds], max_tokens: int, **options: Any) -> list[Generation]:
         return self._healthy.generate([prompt[-self.kept :] for prompt in prompts], max_tokens, **options)
@@ -170,8 +172,8 @@ EDITED: dict[str, tuple[bool, Callable[[Path], None]]] = {
     "zeroed layer": (True, _reweighted(_zeroed_layer)),
     "shuffled heads": (True, _reweighted(_shuffled_heads)),
     "swapped end token": (True, _swapped_end),
-    "4-bit round-to-nearest": (True, _reweighted(_rounded(4))),
-    "8-bit round-to-nearest": (False, _reweighted(_rounded(8))),
+    "4-bit round-to-nearest": (True, _reweighted(_rounded(4, by_channel=False))),
+    "8-bit round-to-nearest": (False, _reweighted(_rounded(8, by_channel=True))),
     "untouched": (False, lambda folder: None),
 }
 WRAPPED: dict[str, Callable[[Runtime, Sequence[TokenIds]], Runtime]] = {
@@ -181,7 +183,7 @@ WRAPPED: dict[str, Callable[[Runtime, Sequence[TokenIds]], Runtime]] = {
 
 
 def judge(settings: Settings, work: Path) -> list[Judged]:
-    """Every version on the items of params; `work` keeps answers, so that a second run goes on where it was."""
+    """Every version on the items of params. `work`: an empty folder, for the answers and a version at a time."""
     model, threads = Path(settings.model.source), settings.machine.threads
     words = tokenizer.load(model)
     confirm = settings.evaluate.many_recipes == "confirm"
@@ -274,11 +276,10 @@ def table(done: Sequence[Judged]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, default=params.PARAMS_FILE, metavar="FILE")
-    parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps answers for another run")
     asked = parser.parse_args()
     settings = params.load(Settings, asked.params)
     with tempfile.TemporaryDirectory(prefix="assay-planted-") as temporary:
-        work = asked.work or Path(temporary)
+        work = Path(temporary)
         os.environ["ASSAY_ATTEMPTS"] = str(work / "attempts")  # these are no attempts at a recipe of the project
         done = judge(settings, work)
     print(table(done))

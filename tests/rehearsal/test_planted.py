@@ -42,7 +42,7 @@ def test_a_fault_changes_what_it_says_and_nothing_else(name: str, tiny_qwen2: Pa
     }
     assert changed == wanted.get(name, set())
     if name == "4-bit round-to-nearest":
-        assert max(len(row.unique()) for row in after[min(changed)]) <= 15
+        assert all(len(after[key].unique()) <= 15 for key in changed)
     ends = [torch.load(one, 1).architecture.eos_token_ids for one in (tiny_qwen2, folder)]
     assert (ends[0] != ends[1]) == (name == "swapped end token")
 
@@ -50,11 +50,11 @@ def test_a_fault_changes_what_it_says_and_nothing_else(name: str, tiny_qwen2: Pa
 def test_a_truncated_context_sees_the_last_tokens_only(tiny_qwen2: Path) -> None:
     healthy = torch.load(tiny_qwen2, 1)
     cut = TruncatedContext(healthy, PROMPTS)
-    assert cut.kept == 3
-    assert cut.generate(PROMPTS, 4) == healthy.generate([prompt[-3:] for prompt in PROMPTS], 4)
-    found, seen = cut.logits([[*PROMPTS[0], 7, 8]])[0], healthy.logits([[*PROMPTS[0][-3:], 7, 8]])[0]
-    np.testing.assert_array_equal(found[3:], seen)
-    np.testing.assert_array_equal(found[:3], seen[[0, 0, 0]])
+    assert cut.kept == 1
+    assert cut.generate(PROMPTS, 4) == healthy.generate([prompt[-1:] for prompt in PROMPTS], 4)
+    found, seen = cut.logits([[*PROMPTS[0], 7, 8]])[0], healthy.logits([[*PROMPTS[0][-1:], 7, 8]])[0]
+    np.testing.assert_array_equal(found[5:], seen)
+    np.testing.assert_array_equal(found[:5], seen[[0] * 5])
 
 
 def test_a_stale_cache_is_stale_while_it_generates_and_leaves_the_runtime_healthy(tiny_qwen2: Path) -> None:
