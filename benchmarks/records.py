@@ -9,12 +9,23 @@ from pydantic import Field
 from core.records import Record, VariantName
 from host.records import Machine
 
+REQUESTS_A_ROUND = 12  # to a variant at batch 1: five rounds give the 59 that a bound of the 95th percentile needs
+
 
 class Percentiles(Record):
+    """Of `count` values. The bounds of p95 rest on one value of each request, and say nothing of another day.
+
+    Values of one request share its prompt and its moment: only requests count as independent. Each bound holds with
+    95 % confidence (one-sided, from order statistics); None where `requests` are too few, and in older records.
+    """
+
     p50: float
     p95: float
     p99: float
     count: int
+    p95_low: float | None = None
+    p95_high: float | None = None
+    requests: int = 0
 
 
 class Spread(Record):
@@ -27,7 +38,7 @@ class Spread(Record):
 
 
 class Workload(Record):
-    """One batch size: latency of every token, throughput of every round, and the ratio round by round."""
+    """One batch size: latency of every request and token, throughput of every round, and the ratio round by round."""
 
     batch: int
     prompt_tokens: int

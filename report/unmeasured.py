@@ -6,7 +6,6 @@ from evaluation.records import Evaluation
 from report import engines
 from report.material import Material, Variant
 from report.text import number
-from selection.gates.latency import MIN_P95_SAMPLES
 
 SMALL_TASK_ITEMS = 100
 
@@ -45,8 +44,8 @@ def _variant(variant: Variant, material: Material) -> list[str]:
         if missing:
             notes.append(f"Speed of {name} at batch {', '.join(map(str, missing))}.")
         single = benchmark.workload(1)
-        if single and single.ttft_ms.count < MIN_P95_SAMPLES:
-            few = f"{single.ttft_ms.count} samples, too few for a 95th percentile"
+        if single and single.ttft_ms.p95_high is None:
+            few = f"{single.ttft_ms.requests} requests, too few for a bound of the 95th percentile"
             notes.append(f"Time to first token of {name} in the tail: {few}.")
         notes += [f"{name}: {note}." for note in benchmark.notes]
     return notes

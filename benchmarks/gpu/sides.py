@@ -16,7 +16,7 @@ import runtimes
 from benchmarks import random_model
 from benchmarks.gpu import model, profiled
 from benchmarks.measure import baseline
-from benchmarks.measure.rounds import FIRST_TOKENS, turning
+from benchmarks.measure.rounds import turning
 from benchmarks.measure.side import OutOfMemory, Sample, Side, Spec
 from core import plugins, progress
 from core.errors import AssayError
@@ -24,6 +24,7 @@ from core.errors import AssayError
 PROMPT_TOKENS = OUTPUT_TOKENS = 128
 # Of whole answers: a static cache compiles for the length that is asked, and its graph is captured in the second.
 WARMUPS = 2
+FIRST_TOKENS = 15  # requests for the time to first token alone
 HUGGING_FACE = {
     "hf-bf16-dynamic": {"dtype": "bfloat16", "cache": "dynamic"},
     "hf-bf16-static": {"dtype": "bfloat16", "cache": "static"},

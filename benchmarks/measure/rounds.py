@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 
 from benchmarks.measure.side import Sample, Side
+from benchmarks.records import REQUESTS_A_ROUND
 from core import progress
 
 Prompts = Sequence[Sequence[int]]
-FIRST_TOKENS = 15  # extra requests for TTFT alone: a p95 wants 20 in all, and whole answers would take minutes
+SHORT_REQUESTS = 3  # a round, to each side; at batch 1 the variant gets more, see `short_requests`
+SHORT_TOKENS = 3  # two gaps: the first may hold what a runtime does once after a prompt
 WARMUP_TOKENS = 8  # measured: the request after a warm-up of 8 tokens is as fast as the tenth
 
 
@@ -40,14 +42,19 @@ def interleave(
     return samples
 
 
-def first_tokens(sides: Sequence[Side], prompts: Prompts, batch: int) -> list[list[Sample]]:
-    """FIRST_TOKENS requests of two tokens to each side, in turning order: more samples of the time to first token."""
+def short_requests(sides: Sequence[Side], prompts: Prompts, batch: int, rounds: int) -> list[list[Sample]]:
+    """Requests of SHORT_TOKENS tokens, in turning order: a 95th percentile wants many, whole answers take minutes.
+
+    SHORT_REQUESTS for each of the `rounds` to each side. At batch 1, which gates judge, the first side, the variant,
+    gets as many more as make REQUESTS_A_ROUND with the whole answer; the slower baseline is not held to a limit.
+    """
     taken = cycle(prompts)
     samples: list[list[Sample]] = [[] for _ in sides]
-    for index in range(FIRST_TOKENS):
+    together = SHORT_REQUESTS * rounds
+    for index in range((REQUESTS_A_ROUND - 1) * rounds if batch == 1 else together):
         requests = list(islice(taken, batch))
-        for position in turning(index, len(sides)):
-            samples[position].append(sides[position].generate(requests, 2))
+        for position in turning(index, len(sides)) if index < together else [0]:
+            samples[position].append(sides[position].generate(requests, SHORT_TOKENS))
     return samples
 
 

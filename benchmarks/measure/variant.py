@@ -13,7 +13,7 @@ from typing import Literal
 
 import runtimes
 from benchmarks.measure import baseline, figures
-from benchmarks.measure.rounds import Prompts, first_tokens, interleave
+from benchmarks.measure.rounds import Prompts, interleave, short_requests
 from benchmarks.measure.side import OutOfMemory, Side, Spec
 from benchmarks.params import BenchmarkParams
 from benchmarks.records import Benchmark, Workload
@@ -187,7 +187,7 @@ def _fitting(pair: Pair, batch: int, measured: set[int], prompts: Prompts, param
             try:
                 rounds = (params.rounds, params.warmup_rounds)
                 answers = interleave(sides, prompts, size, params.output_tokens, *rounds)
-                workload = figures.workload(*answers, *first_tokens(sides, prompts, size))
+                workload = figures.workload(*answers, *short_requests(sides, prompts, size, params.rounds))
             except OutOfMemory as error:
                 pair.close()
                 if size == 1:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from benchmarks.measure.rounds import WARMUP_TOKENS, interleave
+from benchmarks.measure.rounds import SHORT_TOKENS, WARMUP_TOKENS, interleave, short_requests
 from benchmarks.measure.side import Sample, Side
 
 
@@ -30,3 +30,12 @@ def test_turning_alternates_and_both_sides_get_the_same_prompts() -> None:
     for first, second in zip(timed[::2], timed[1::2], strict=True):
         assert first[1:] == second[1:]
     assert [prompts for _, prompts, _ in timed[::2]] == [(2, 3), (4, 0), (1, 2), (3, 4)]
+
+
+def test_at_batch_1_the_variant_alone_gets_the_requests_that_a_bound_needs() -> None:
+    log: list[tuple[str, tuple[int, ...], int]] = []
+    sides = cast(list[Side], [Recorder("variant", log), Recorder("baseline", log)])
+    assert [len(side) for side in short_requests(sides, [[0], [1]], 1, rounds=5)] == [55, 15]
+    assert [name for name, _, _ in log[:4]] == ["variant", "baseline", "baseline", "variant"]
+    assert {tokens for _, _, tokens in log} == {SHORT_TOKENS}
+    assert [len(side) for side in short_requests(sides, [[0], [1]], 2, rounds=5)] == [15, 15]

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from benchmarks.measure import variant
-from benchmarks.measure.rounds import FIRST_TOKENS
 from benchmarks.measure.side import Spec
 from benchmarks.measure.variant import Kept
 from benchmarks.params import BenchmarkParams
@@ -126,11 +125,11 @@ def test_the_stage_measures_a_real_model_on_both_sides(project: Path) -> None:
     assert [workload.batch for workload in record.workloads] == [1, 2]
     for workload in record.workloads:
         assert (workload.prompt_tokens, workload.output_tokens) == (3, 6)
-        assert (workload.ttft_ms.count, workload.itl_ms.count, workload.decode_ratio.rounds) == (
-            3 + FIRST_TOKENS,
-            15,
-            3,
-        )
+        assert (workload.itl_ms.count, workload.decode_ratio.rounds) == (15, 3)
+        requests = 36 if workload.batch == 1 else 12
+        assert workload.ttft_ms.count == workload.ttft_ms.requests == workload.itl_ms.requests == requests
+        assert workload.baseline_ttft_ms is not None
+        assert workload.baseline_ttft_ms.count == 12
         assert workload.decode_ratio.low <= workload.decode_ratio.median <= workload.decode_ratio.high
     assert record.peak_rss_mib is not None
     assert record.peak_rss_mib > 150  # torch alone

@@ -34,7 +34,8 @@ def test_limits_hold(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "floor"), [("attempts", 0.12), ("clusters", 0.098), ("many_recipes", 0.30), ("task_blocks", 0.9)]
+    ("name", "floor"),
+    [("attempts", 0.12), ("clusters", 0.098), ("many_recipes", 0.30), ("percentile", 0.3), ("task_blocks", 0.9)],
 )
 def test_what_is_unprotected_would_break_the_limit(name: str, floor: float) -> None:
     """Were the protection to do nothing, its limit of 5 % would say so."""

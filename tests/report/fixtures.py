@@ -125,7 +125,7 @@ def metrics(shape: Shape, items: int, lost: int, gained: int) -> list[Metric]:
     return [Metric.model_validate(one) for one in found]
 
 
-def benchmark(variant: str, samples: int = 40, **changes: Any) -> Benchmark:
+def benchmark(variant: str, samples: int = 60, **changes: Any) -> Benchmark:
     shape = SHAPES[variant]
     record = Benchmark(
         variant=variant,
@@ -144,7 +144,7 @@ def benchmark(variant: str, samples: int = 40, **changes: Any) -> Benchmark:
     return record.model_copy(update=changes)
 
 
-def workload(speed: float, batch: int, samples: int = 40) -> Workload:
+def workload(speed: float, batch: int, samples: int = 60) -> Workload:
     itl = 2.06 / speed * batch**0.55
     output = 1000 * batch / itl
     shape = np.array([0.9, *np.linspace(0.94, 1.15, 18), 1.3, 2.1])
@@ -152,8 +152,8 @@ def workload(speed: float, batch: int, samples: int = 40) -> Workload:
         batch=batch,
         prompt_tokens=31,
         output_tokens=64,
-        ttft_ms=Percentiles(p50=4.1 * batch**0.7, p95=5.2 * batch**0.7, p99=7.0 * batch**0.7, count=samples),
-        itl_ms=Percentiles(p50=itl, p95=itl * 1.3, p99=itl * 1.9, count=63 * samples),
+        ttft_ms=percentiles(4.1 * batch**0.7, 5.2 * batch**0.7, 7.0 * batch**0.7, samples, samples),
+        itl_ms=percentiles(itl, itl * 1.3, itl * 1.9, 63 * samples, samples),
         output_tok_s=spread(output * 0.96),
         decode_tok_s=spread(output),
         baseline_output_tok_s=spread(105.0 * batch**0.8),
@@ -164,6 +164,11 @@ def workload(speed: float, batch: int, samples: int = 40) -> Workload:
         itl_quantiles_ms=(itl * shape).tolist(),
         baseline_itl_quantiles_ms=(9.1 * shape).tolist(),
     )
+
+
+def percentiles(p50: float, p95: float, p99: float, count: int, requests: int) -> Percentiles:
+    bounds = {"p95_low": p95 * 0.95, "p95_high": p95 * 1.2 if requests >= 59 else None}
+    return Percentiles(p50=p50, p95=p95, p99=p99, count=count, requests=requests, **bounds)
 
 
 def evidence(variant: str, **changes: Any) -> Evidence:

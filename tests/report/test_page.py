@@ -174,7 +174,7 @@ def test_not_measured_here_and_a_missing_batch_are_said(root: Path) -> None:
     assert "| fp32 |" not in summary  # no column without a figure in it
     assert "Of int8-static, for want of data: answers lost, answers gained, McNemar p, exact, KL" in text
     assert "Speed of int8-static at batch 4, 8, 16." in text
-    assert "5 samples, too few for a 95th percentile" in text
+    assert "5 requests, too few for a bound of the 95th percentile" in text
     assert "int8-static: a busy machine." in text
 
 
