@@ -80,7 +80,7 @@ def tokenize_text(items: Sequence[Item], tokenizer: Tokenizer, context_tokens: i
     prepared = []
     for item in items:
         try:
-            ids = tokenizer.encode(item.question)[:context_tokens]
+            ids = tokenizer.encode(item.question, framed=True)[:context_tokens]
         except DataError as error:
             raise DataError(f"item {item.id}: {error}") from error
         if len(ids) > 1:

@@ -218,8 +218,9 @@ def _has_answers(suite: SuiteParams) -> bool:
 
 
 def _of_suite(data: DataParams, checked: Mapping[str, BaseModel], name: str, count: int, seed: int) -> Iterator[Item]:
-    """Up to `count` items of one suite, under its key; suites differ in seed."""
+    """Up to `count` items of one suite, under its key; suites differ in seed, and a text beside them changes none."""
     module = plugins.load("data.suites", data.suites[name].kind)
-    for item in islice(module.items(checked[name], count, seed + list(data.suites).index(name)), count):
+    alike = [key for key, suite in data.suites.items() if _has_answers(suite) == _has_answers(data.suites[name])]
+    for item in islice(module.items(checked[name], count, seed + alike.index(name)), count):
         cluster = item.cluster and f"{name}/{item.cluster}"
         yield item.model_copy(update={"suite": name, "id": f"{name}/{item.id}", "cluster": cluster})

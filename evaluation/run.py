@@ -83,7 +83,8 @@ def compare(
         looks.append(state.update([float(np.mean([done[row].difference for row in one])) for one in ready]))
         ledger.keep(looks[-1])
         valid = validity.look(plan.evaluate.validity, done)
-        seen = _seen(plan, design, rows, done)
+        whole = sum(map(len, clusters[: looks[-1].items]))
+        seen = _seen(plan, design, rows, done[:whole])
         _report_look(plan, looks[-1], done, valid)
         if _is_over(plan, looks[-1], seen, valid):
             break
@@ -136,9 +137,10 @@ def _is_over(plan: EvaluationPlan, last: Look, seen: Comparison, valid: validity
     return not undecided or any(one.is_futile for one in undecided) or any(one.verdict == "fail" for one in gates)
 
 
-def _seen(plan: EvaluationPlan, design: Design, rows: Sequence[Prepared], done: Sequence[Pair]) -> Comparison:
+def _seen(plan: EvaluationPlan, design: Design, rows: Sequence[Prepared], whole: Sequence[Pair]) -> Comparison:
+    """`whole`: the pairs of those clusters that are there to their last item."""
     return Comparison(
-        pairs=done,
+        pairs=whole,
         seed=plan.seed,
         alpha=plan.evaluate.own_alpha,
         budget=design.budget,

@@ -47,8 +47,10 @@ class Tokenizer:
         self.end_id: int | None = self._fast.eos_token_id
         self.chat_template: Any = self._fast.chat_template
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, framed: bool = False) -> list[int]:
         """Token ids of `text`; special tokens come only where the text spells them.
+
+        `framed`: with those that the tokenizer itself puts around plain text, say Llama's begin token.
 
         Raises DataError for a text that is not Unicode, or a token that the model has no embedding row for.
         """
@@ -56,7 +58,7 @@ class Tokenizer:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(f"the text has a lone surrogate at character {error.start}: it is not Unicode") from None
-        ids: list[int] = self._core.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._core.encode(text, add_special_tokens=framed).ids
         return self.checked(ids)
 
     def checked(self, ids: list[int]) -> list[int]:

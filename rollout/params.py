@@ -110,7 +110,7 @@ class RolloutParams(Section):
         description="options of a target by its file's name, checked by that file's `Options`",
     )
     record: Path = Field(default=Path("rollout.db"), description="SQLite file with the hash-chained events")
-    suite: str | None = Field(default=None, description="key in data.suites for questions; default: the first")
+    suite: str | None = Field(default=None, description="key in data.suites for questions; default: all")
     mirror_percent: float = Field(default=100, gt=0, le=100, description="of users' requests, to the preview")
     poll_s: float = Field(default=0.5, gt=0)
     keep_previous: bool = Field(default=True, description="the old slot stays up, idle, for an immediate rollback")
