@@ -13,7 +13,7 @@ from core import params, paths
 from models import manifest
 from selection.params import SelectSettings
 from selection.records import Decision
-from stages import report, select
+from stages import confirm, report, select
 from tests.report import fixtures, project
 
 SHIPPED: dict[str, Any] = yaml.safe_load((project.ROOT / params.PARAMS_FILE).read_text())["recipes"]
@@ -44,7 +44,7 @@ def leave(name: str, fate: str, model: Path) -> None:
     about = {"variant": name, "manifest_sha256": digest, "runtime": recipe["runtime"]}
     status = "not_measured_here" if fate == "not here" else "failed"
     away: dict[str, Any] = {"status": status, "why_not_measured": WHY.get(fate)}
-    evaluation = fixtures.evaluation(shape).model_copy(update=about | {"verdict": "pass"})
+    evaluation = fixtures.evaluation(shape).model_copy(update=about | {"verdict": "pass", "alpha": 0.02})
     if fate not in ("measured", "failed in benchmark"):
         verdict = "inconclusive" if fate == "not here" else "fail"
         nothing: dict[str, Any] = {"delta_points": None, "looks": [], "metrics": [], "by_task": [], "items": 0}
@@ -71,9 +71,12 @@ def test_every_subset_of_recipes_is_selected_from_and_reported(
     raw["recipes"] = {name: SHIPPED[name] for name in chosen}
     raw["select"] |= {"compare_with": luck.choice([None, *chosen]), "objective": luck.choice(["throughput", "size"])}
     raw["select"]["max_size_ratio"] = luck.choice([None, 99.0]) if raw["select"]["compare_with"] else None
+    raw["evaluate"] |= {"many_recipes": "share_alpha", "alpha": 0.02 * len(chosen), "alpha_shares": len(chosen)}
     params.PARAMS_FILE.write_text(yaml.safe_dump(raw, sort_keys=False))
     for name, fate in fates.items():
         leave(name, fate, tiny_qwen2)
+    monkeypatch.setattr("sys.argv", ["confirm"])
+    confirm.main()
     select.main()
     report.main()
 
