@@ -22,23 +22,15 @@ from typing import Any
 
 import yaml
 
-from ci.params import CiSettings
 from core import cli, params, paths
 from core.errors import AssayError, ConfigError
 from core.files import write_text
 from core.progress import say
-from evaluation.params import EvaluateParams
-from selection import evidence, ranking
-from selection.params import SelectSettings
 
 LOCK = Path("dvc.lock")
 LOCKS = paths.ARTIFACTS / "locks"
 EARLIER = paths.CACHE / "locks"  # from earlier pipelines, through GitLab's cache
 RECORDS = {"evaluate": paths.EVALUATION, "benchmark": paths.BENCHMARK}  # stage → folder of its records
-
-
-class Settings(CiSettings, SelectSettings):
-    evaluate: EvaluateParams
 
 
 def main() -> None:
@@ -72,6 +64,14 @@ def measure(recipe: str) -> None:
 
 def confirm(runner: str) -> None:
     """Reproduce `confirm` where this `runner` is the winner's, and keep its entry of dvc.lock."""
+    from ci.params import CiSettings
+    from evaluation.params import EvaluateParams
+    from selection import evidence, ranking
+    from selection.params import SelectSettings
+
+    class Settings(CiSettings, SelectSettings):
+        evaluate: EvaluateParams
+
     settings = params.load(Settings)
     _run("dvc", "pull", "--allow-missing", *(f"{stage}@{name}" for stage in RECORDS for name in settings.recipes))
     _run("dvc", "pull", "--allow-missing", *(f"quantize@{name}" for name in settings.recipes))

@@ -123,7 +123,8 @@ def test_a_push_checks_and_makes_every_recipe(project: Checkout) -> None:
     matrix = yaml.safe_load((ROOT / recipes.FILE).read_text())[".recipes"]["parallel"]["matrix"]
     each = {f"recipe: [{line['ASSAY_RUNNER']},{name}]" for line in matrix for name in line["RECIPE"]}
     on_branch = project.jobs(CI_COMMIT_BRANCH="feature")
-    assert on_branch.keys() == {*CHECKS, "prepare", *each, "report"}
+    confirm = {f"confirm: [{line['ASSAY_RUNNER']}]" for line in matrix}
+    assert on_branch.keys() == {*CHECKS, "prepare", *each, *confirm, "report"}
     assert project.jobs().keys() == {*on_branch, "register", "build"}
     assert project.jobs(CI_PIPELINE_SOURCE="merge_request_event").keys() == on_branch.keys()
 
