@@ -20,7 +20,6 @@ from pydantic import ConfigDict, Field
 from core.errors import ConfigError, DataError
 from core.progress import say
 from data import replies
-from data.items import related
 from data.records import Item
 from data.scoring import ScoringOptions, checked, ideal, known
 from data.suites.parts import text_file
@@ -55,6 +54,8 @@ def identity(options: Options) -> dict[str, str]:
 
 def items(options: Options, count: int, seed: int) -> Iterator[Item]:
     """`count` lines drawn at random, those that are akin together; every line of the file is checked first."""
+    from data.items import related  # which loads pyarrow; `identity` is asked in every run
+
     groups = related(_read(options))
     Random(seed).shuffle(groups)
     yield from islice(chain.from_iterable(groups), count)

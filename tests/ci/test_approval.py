@@ -36,7 +36,7 @@ from tests.rollout.stage import analysed
 from tests.rollout.test_local import CONDITIONS, PHASE
 
 ROOMS = (
-    "approval", "core", "data", "evaluation", "gateway", "host", "models", "pipelines", "registry", "rollout",
+    "approval", "core", "data", "drift", "evaluation", "gateway", "host", "models", "pipelines", "registry", "rollout",
     "runtimes", "serving",
 )  # fmt: skip
 SECRET = "webhook-secret-of-the-test"

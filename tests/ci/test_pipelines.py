@@ -206,5 +206,8 @@ def _recipes(project: Checkout, values: dict[str, int]) -> None:
     """params.yaml of the small project, and the job file for its recipes."""
     project.write("params.yaml", yaml.safe_dump({"recipes": values}))
     matrix = [{"ASSAY_RUNNER": name, "RECIPE": [name]} for name in values]
-    project.write("ci/recipes.yml", yaml.safe_dump({".recipes": {"parallel": {"matrix": matrix}}}))
+    jobs = {".recipes": matrix, ".runners": [{"ASSAY_RUNNER": list(values)}]}
+    project.write(
+        "ci/recipes.yml", yaml.safe_dump({name: {"parallel": {"matrix": lines}} for name, lines in jobs.items()})
+    )
     project.commit()

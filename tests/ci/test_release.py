@@ -61,6 +61,10 @@ benchmark:
     cmd: sh take.sh benchmark/${key}.json
     deps: [take.sh, "made/benchmark/${key}.json", "artifacts/variants/${key}"]
     outs: ["artifacts/benchmark/${key}.json"]
+confirm:
+  cmd: sh take.sh confirmation.json
+  deps: [take.sh, artifacts/evaluation, artifacts/benchmark]
+  outs: [artifacts/confirmation.json]
 """
 TAKE = """
 for name in "$@"; do
@@ -123,7 +127,7 @@ def _project(folder: Path, model: Path) -> Checkout:
     for name in ("data-docs/index.html", "engines/none", "calibration/none"):
         found.write(f"made/{name}", "")
     real = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    stages = yaml.safe_load(STAGES) | {name: real[name] for name in ("confirm", "select", "report", "register")}
+    stages = yaml.safe_load(STAGES) | {name: real[name] for name in ("select", "report", "register")}
     found.write("dvc.yaml", yaml.safe_dump({"stages": stages}))
     found.write("take.sh", TAKE)
     found.write(str(recipes.FILE), recipes.render(settings))

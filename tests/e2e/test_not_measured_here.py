@@ -32,6 +32,7 @@ def test_quantize_evaluate_benchmark_and_select_of_a_vllm_recipe(
     rows = made.items(tiny_qwen2, 16)
     for split in ("calibration", "evaluation"):
         items.save(paths.DATA, split, rows)
+    items.save(paths.DATA, "text", [])
 
     monkeypatch.setattr(sys, "argv", ["quantize", "fp8"])
     quantize.main()

@@ -130,8 +130,8 @@ def test_a_failed_recipe_goes_through_every_stage_and_is_never_served(root: Path
     folder = paths.VARIANTS / "broken"
     with pytest.raises(IntegrityError, match=r"broken has no manifest\.json: quantize failed: ExportError"):
         systems.verified(folder, "ort")  # hashed before anything is loaded, by evaluate and by the server
-    for split in ("evaluation", "benchmark"):
-        items.save(paths.DATA, split, made.items(paths.MODEL, 8))
+    for split, count in (("evaluation", 8), ("benchmark", 8), ("text", 0)):
+        items.save(paths.DATA, split, made.items(paths.MODEL, count))
     for stage in ("compile", "evaluate", "benchmark"):
         code = f"import sys; from stages import {stage} as stage; stage.main(); print(*sys.modules)"
         done = subprocess.run(

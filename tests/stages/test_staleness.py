@@ -105,7 +105,7 @@ def test_what_comes_after_the_evidence_makes_none_of_it_stale(edited: Path) -> N
 def test_what_decides_a_result_makes_it_stale(edited: Path) -> None:
     recipes = set(yaml.safe_load((edited / "params.yaml").read_text())["recipes"])
     _edit(edited / "drift" / "sequential.py")
-    assert _stale(edited) == {f"evaluate@{name}" for name in recipes}
+    assert _stale(edited) == {"confirm", *(f"evaluate@{name}" for name in recipes)}
 
 
 def test_a_gate_makes_the_verdict_stale_and_no_version(edited: Path) -> None:
@@ -120,7 +120,8 @@ def test_a_plugin_is_the_business_of_the_recipes_that_name_it(edited: Path) -> N
     shutil.copy(edited / "quantizers" / "none.py", edited / "quantizers" / "another.py")
     shutil.copy(edited / "runtimes" / "ort.py", edited / "runtimes" / "another.py")
     # A registered version travels with the code of the runtimes, which judges nothing.
-    assert _stale(edited) == {"quantize@fp16", "compile@fp16", "register"}
+    # Whichever recipe wins is confirmed on its runtime.
+    assert _stale(edited) == {"quantize@fp16", "compile@fp16", "confirm", "register"}
     params = yaml.safe_load((edited / "params.yaml").read_text())
     params["recipes"]["new"] = {"quantizer": "another", "runtime": "another", "options": {}}
     (edited / "params.yaml").write_text(yaml.safe_dump(params))
