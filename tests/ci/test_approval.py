@@ -36,8 +36,8 @@ from tests.rollout.stage import analysed
 from tests.rollout.test_local import CONDITIONS, PHASE
 
 ROOMS = (
-    "approval", "core", "data", "drift", "evaluation", "gateway", "host", "models", "pipelines", "registry", "rollout",
-    "runtimes", "serving",
+    "approval", "core", "data", "drift", "evaluation", "gateway", "host", "models", "pipelines", "registry",
+    "rollout", "runtimes", "serving",
 )  # fmt: skip
 SECRET = "webhook-secret-of-the-test"
 
