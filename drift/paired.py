@@ -30,8 +30,8 @@ def look(pairs: Sequence[Pair], gains: Sequence[float], margin: float, alpha: fl
 
 
 def _look(means: list[float], design: Design) -> Look:
-    """`drift.sequential.paired`, which goes on from the last look at the same differences: the test takes some 0.1 ms
-    an item, and every look is given all items. Depends on the arguments alone."""
+    """The test on all of `means`, going on from the last look at the same ones: it takes some 0.1 ms an item, and
+    every look is given all items. Depends on the arguments alone."""
     known = _kept[design]
     found = next((one for one in known if one[0] == means[: len(one[0])]), None)
     if found is None:

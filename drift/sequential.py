@@ -263,11 +263,6 @@ class State:
         )
 
 
-def paired(differences: ArrayLike, design: Design) -> Look:
-    """The whole test at once on differences in [-1, 1], in order; see State.update for what it refuses."""
-    return State(design).update(differences)
-
-
 def gain(e: Any, mean: Any, total: Any, items: Any, population: int | None) -> Any:
     """What a bet of the whole wealth wins on e against `mean`: -1 at worst. `total` is the sum of the `items` before;
     arrays of one shape, or numbers."""

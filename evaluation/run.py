@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core import files, paths
+from core import paths
 from core.progress import say
 from core.records import Interval, Verdict
 from data import items
@@ -25,7 +24,7 @@ from drift.proportion import wilson
 from drift.records import Look
 from drift.sequential import Design, State
 from evaluation import forced, pairs, systems, validity
-from evaluation.answers import Answers
+from evaluation.answers import Answers, digest
 from evaluation.attempts import Ledger
 from evaluation.plan import EvaluationPlan
 from evaluation.records import Evaluation
@@ -176,8 +175,7 @@ def _forced(
 def _evidence(plan: EvaluationPlan, variant: System, rows: Sequence[Prepared]) -> str:
     """What makes an attempt the same one: the variant, its first items and how they were answered."""
     first = [[row.item.id, row.prompt_ids] for row in rows[: plan.evaluate.chunk_items]]
-    facts = [variant.sha256, first, repr(plan.decoding)]
-    return files.sha256_bytes(json.dumps(facts, sort_keys=True).encode())
+    return digest([variant.sha256, first, repr(plan.decoding)])
 
 
 def unmeasured(

@@ -49,12 +49,12 @@ def decide(
 def to_confirm(evidence: Sequence[Evidence], select: SelectParams, evaluate: EvaluateParams) -> Confirmation:
     """The variant that has to be confirmed, still without evaluation; None, and why, where none has."""
     if evaluate.many_recipes == "share_alpha":
-        return Confirmation(variant=None, manifest_sha256=None, why="the recipes share alpha")
+        return Confirmation(why="the recipes share alpha")
     _, first = _rank(evidence, judge(evidence, select), select)
     if first is None:
-        return Confirmation(variant=None, manifest_sha256=None, why="no variant passed every gate")
+        return Confirmation(why="no variant passed every gate")
     if len(evidence) == 1:
-        return Confirmation(variant=None, manifest_sha256=None, why="there is one recipe, so none was chosen by luck")
+        return Confirmation(why="there is one recipe, so none was chosen by luck")
     return Confirmation(variant=first.variant, manifest_sha256=first.manifest_sha256, why="to be compared")
 
 

@@ -22,8 +22,8 @@ class Confirmation(Record):
     `variant` is None where no comparison is due; `why` says why, or what came of it.
     """
 
-    variant: VariantName | None
-    manifest_sha256: str | None
+    variant: VariantName | None = None
+    manifest_sha256: str | None = None
     evaluation: Evaluation | None = None
     why: str
 

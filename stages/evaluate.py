@@ -3,7 +3,7 @@
     python -m stages.evaluate int8-weight
     python -m stages.evaluate int8-weight --against artifacts/variants/fp32     # another version is the reference
 
-Same items, prompts and greedy decoding for both, chunk by chunk, until a verdict is reached or the items are spent.
+Same items, prompts and decoding for both, chunk by chunk, until every verdict is reached or the items are spent.
 Reads the evaluation split, the original model and the variant's folder; writes artifacts/evaluation/<recipe>.json and
 .parquet (every answer), or with --against artifacts/against/<manifest>/. Killed, it resumes and repeats at most one
 chunk. A recipe that failed, now or in quantize, gets a record with the reason; with --strict or --against a fault of

@@ -92,6 +92,11 @@ class Comparison:
     tasks: Mapping[str, int] = field(default_factory=dict)
     max_tokens: int = 1
 
+    @property
+    def sides(self) -> tuple[list[Side], list[Side]]:
+        """What the original answered to each item, and what the variant did."""
+        return [pair.reference for pair in self.pairs], [pair.variant for pair in self.pairs]
+
 
 Chosen = Mapping[str, tuple[ModuleType, MetricOptions]]
 

@@ -102,8 +102,9 @@ def _metric(seen: Comparison, name: str, label: str, unit: str, counted: str = "
 
 def _sides(seen: Comparison, figure: Callable[[Answer], float]) -> tuple[list[float], list[float]]:
     """The figure's mean over the answers to each item, of the original and of the variant."""
-    both = ([pair.reference for pair in seen.pairs], [pair.variant for pair in seen.pairs])
-    reference, variant = ([sum(map(figure, side.answers)) / len(side.answers) for side in sides] for sides in both)
+    reference, variant = (
+        [sum(map(figure, side.answers)) / len(side.answers) for side in sides] for sides in seen.sides
+    )
     return reference, variant
 
 

@@ -30,14 +30,11 @@ def measure(seen: Comparison, options: MetricOptions) -> list[Metric]:
         labels = (f"avg@{samples}", f"pass@{samples}")
         figures: tuple[Callable[[Side], float], ...] = (lambda side: side.share_right, lambda side: any(side.right))
         for name, label, figure in zip(SAMPLED, labels, figures, strict=True):
-            reference, variant = (
-                float(np.mean([figure(side) for side in sides]))
-                for sides in ([pair.reference for pair in seen.pairs], [pair.variant for pair in seen.pairs])
-            )
+            reference, variant = (float(np.mean([figure(side) for side in sides])) for sides in seen.sides)
             found.append(metric(name=name, label=label, unit="share", value=variant, reference=reference))
     lengths = [
         [len(answer.token_ids) for side in sides for answer in side.answers if answer.finished]
-        for sides in ([pair.reference for pair in seen.pairs], [pair.variant for pair in seen.pairs])
+        for sides in seen.sides
     ]
     if all(lengths):
         reference, variant = (float(np.mean(one)) for one in lengths)

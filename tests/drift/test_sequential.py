@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from core.errors import DataError
 from drift import power
-from drift.sequential import Bettor, Design, State, paired
+from drift.records import Look
+from drift.sequential import Bettor, Design, State
 from drift.simulations import single_recipes
 from pipelines import params
 
@@ -23,6 +25,11 @@ ROOT = Path(__file__).parents[2]
 ROUNDING = 1e-12  # of a share times 100
 SMALL = Design(margin=0.02, alpha=0.05, budget=400)
 sequences = st.lists(st.sampled_from([-1, 0, 0, 0, 0, 0, 0, 0, 1]), min_size=1, max_size=300)
+
+
+def paired(differences: ArrayLike, design: Design) -> Look:
+    """The whole test at once."""
+    return State(design).update(differences)
 
 
 def test_the_figures_are_about_the_defaults() -> None:
